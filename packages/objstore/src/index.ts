@@ -1,0 +1,2 @@
+export type { Bucket, BucketCall, ObjectAttributes } from "./bucket.ts";
+export { ObjectNotFoundError } from "./bucket.ts";
