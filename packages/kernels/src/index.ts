@@ -1,1 +1,19 @@
-export {};
+export { crc32c, xxh64 } from "./checksums.ts";
+export { Kernel, KernelMemoryError, kernel, SLACK_BYTES } from "./load.ts";
+export {
+  BodyTooLargeError,
+  SnappyCorruptError,
+  snappyDecode,
+  snappyEncode,
+} from "./snappy.ts";
+export { SERIES_WORDS, SeriesFlag, SeriesWord, Verdict } from "./write-request.ts";
+export {
+  setWriteBufferLimit,
+  TooManySeriesError,
+  WriteBuffersExhaustedError,
+  WriteRequestBuffer,
+  WriteRequestMalformedError,
+  writeBufferBytesInUse,
+} from "./write-request-buffer.ts";
+export type { TenantPart, WriteRequestOutline } from "./write-request-outline.ts";
+export { outline } from "./write-request-outline.ts";

@@ -1,0 +1,110 @@
+/**
+ * Loads the kernels: WebAssembly compiled from `assembly/` by `node scripts/build.mjs --kernels`.
+ *
+ * Each thread has one instance over one memory of its own (`kernel()`); the memory is shared memory, so that
+ * other threads can read what lies in it. It grows in place: a view that was made before stays valid.
+ */
+
+import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+export type KernelExports = {
+  alloc(size: number): number;
+  free(at: number, size: number): void;
+  roundedSize(size: number): number;
+  arenaBytesInUse(): number;
+  arenaBytesFree(): number;
+  crc32c(at: number, length: number, seed: number): number;
+  xxh64(at: number, length: number): bigint;
+  snappyDecodedLength(at: number, length: number): number;
+  snappyHeaderLength(): number;
+  snappyDecode(from: number, length: number, to: number, size: number): number;
+  snappyMaxEncodedLength(length: number): number;
+  snappyEncode(from: number, length: number, to: number): number;
+  walkRequest(
+    from: number,
+    end: number,
+    tenant: number,
+    tenantLength: number,
+    table: number,
+    detail: number,
+    first: number,
+    capacity: number,
+  ): number;
+  walkPosition(): number;
+  walkErrorAt(): number;
+};
+
+/** The linear memory's 4 GiB are used up, or the system gave no more. */
+export class KernelMemoryError extends Error {
+  readonly bytes: number;
+  constructor(bytes: number) {
+    super(`allocate ${bytes} bytes of kernel memory: the memory is at its maximum`);
+    this.name = "KernelMemoryError";
+    this.bytes = bytes;
+  }
+}
+
+/** Bytes that must be readable and writable behind every range that a kernel copies. */
+export const SLACK_BYTES = 64;
+
+const INITIAL_PAGES = 16;
+const MAXIMUM_PAGES = 65535;
+
+/** Kernels and their memory. A second instance over the same memory would reset the allocator: others read it as bytes. */
+export class Kernel {
+  readonly memory: WebAssembly.Memory;
+  readonly exports: KernelExports;
+  #bytes: Uint8Array;
+
+  constructor(module: WebAssembly.Module, memory: WebAssembly.Memory) {
+    this.memory = memory;
+    const instance = new WebAssembly.Instance(module, { env: { memory } });
+    this.exports = instance.exports as unknown as KernelExports;
+    this.#bytes = new Uint8Array(memory.buffer);
+  }
+
+  /** The whole memory as it is now; take it again after anything that may allocate. */
+  get bytes(): Uint8Array {
+    const buffer = this.memory.buffer;
+    if (this.#bytes.buffer.byteLength !== buffer.byteLength) this.#bytes = new Uint8Array(buffer);
+    return this.#bytes;
+  }
+
+  /** @throws {KernelMemoryError} */
+  alloc(size: number): number {
+    const at = this.exports.alloc(size) >>> 0;
+    if (at === 0) throw new KernelMemoryError(size);
+    return at;
+  }
+
+  free(at: number, size: number): void {
+    this.exports.free(at, size);
+  }
+}
+
+let instance: Kernel | undefined;
+
+function wasmPath(): string {
+  // Beside the bundle, or where the build leaves it when running from source.
+  const beside = fileURLToPath(new URL("./kernels.wasm", import.meta.url));
+  return existsSync(beside)
+    ? beside
+    : fileURLToPath(new URL("../dist/kernels.wasm", import.meta.url));
+}
+
+function openKernel(): Kernel {
+  const module = new WebAssembly.Module(readFileSync(wasmPath()));
+  const memory = new WebAssembly.Memory({
+    initial: INITIAL_PAGES,
+    maximum: MAXIMUM_PAGES,
+    shared: true,
+  });
+  return new Kernel(module, memory);
+}
+
+/** This thread's instance. */
+export function kernel(): Kernel {
+  instance ??= openKernel();
+  return instance;
+}
