@@ -1,2 +1,12 @@
 export type { Bucket, BucketCall, ObjectAttributes } from "./bucket.ts";
 export { ObjectNotFoundError } from "./bucket.ts";
+export type { BucketConfig } from "./bucket-config.ts";
+export { BucketConfigError, openBucket, parseBucketConfig } from "./bucket-config.ts";
+export { FilesystemBucket } from "./filesystem.ts";
+export { InMemoryBucket } from "./memory.ts";
+export { InvalidObjectNameError } from "./object-name.ts";
+export type { BucketOperation, BucketOutcome } from "./observed.ts";
+export { BUCKET_OPERATIONS, ObservedBucket } from "./observed.ts";
+export { PrefixedBucket } from "./prefixed.ts";
+export { openS3Bucket, S3Bucket } from "./s3.ts";
+export type { S3Settings } from "./s3-settings.ts";
