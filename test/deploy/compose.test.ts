@@ -11,16 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 const ROOT = path.join(import.meta.dirname, "../..");
 const QUERY_PORT = 18902;
 const env = { ...process.env, QUERY_PORT: String(QUERY_PORT), TORUS_IMAGE: "torus:e2e" };
-const SERVICES = [
-  "minio",
-  "bucket",
-  "receive-0",
-  "receive-1",
-  "receive-2",
-  "store",
-  "query",
-  "prometheus",
-];
+const SERVICES = ["minio", "receive-0", "receive-1", "receive-2", "store", "query", "prometheus"];
 
 function compose(...args: string[]): string {
   const run = spawnSync("docker-compose", ["-p", "torus-e2e", ...args], {

@@ -56,7 +56,7 @@ const named = (kind: string, name: string): Manifest => {
   if (found === undefined) throw new Error(`no ${kind} ${name}`);
   return found;
 };
-const workloads = ofKind("StatefulSet", "Deployment", "Job");
+const workloads = ofKind("StatefulSet", "Deployment");
 const podOf = (workload: Manifest): PodSpec => {
   const pod = workload.spec?.template?.spec;
   if (pod === undefined) throw new Error(`${workload.metadata.name} has no pod`);
@@ -110,7 +110,7 @@ describe.each(workloads.map((w) => [w.metadata.name, w] as const))("%s", (_, wor
     }
   });
 
-  test.skipIf(workload.kind === "Job")("has probes and selects its own pods", () => {
+  test("has probes and selects its own pods", () => {
     for (const container of pod.containers) {
       expect(container).toHaveProperty("livenessProbe");
       expect(container).toHaveProperty("readinessProbe");
