@@ -1,6 +1,13 @@
 // What the loader sees; src/load.ts types these names.
 export { alloc, arenaBytesFree, arenaBytesInUse, free, roundedSize } from "./arena";
 export { crc32c } from "./crc32c";
+export {
+  firstSampleTime, headAppendOne, headCommit, headFind, headFree, headNew, headNextRef, headPrepare, headRemove,
+  headRemovePair, headReplaySamples, headReserveRefs, headRestore, headRollback, headSeriesCount, headSetLimit,
+  headUnlink, newListEnd, preparedEntries, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayUnknownRefs,
+  seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortSeries,
+} from "./head";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";
 export { walkErrorAt, walkPosition, walkRequest } from "./walk";
+export { xorDecode } from "./xor";
 export { xxh64 } from "./xxh64";

@@ -5,6 +5,7 @@
  * other threads can read what lies in it. It grows in place: a view that was made before stays valid.
  */
 
+import { randomFillSync } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -31,6 +32,68 @@ export type KernelExports = {
     first: number,
     capacity: number,
   ): number;
+  xorDecode(at: number, length: number, times: number, values: number, limit: number): number;
+  seedHash(low: number, high: number): void;
+  headNew(chunkRangeMs: number, firstRef: number, seriesLimit: number): number;
+  headFree(head: number): void;
+  headFind(head: number, labels: number, length: number): number;
+  headRestore(head: number, labels: number, length: number, ref: number, list: number): number;
+  newListEnd(): number;
+  seriesRecordEnd(): number;
+  headNextRef(head: number): number;
+  headReserveRefs(head: number, next: number): void;
+  headSeriesCount(head: number): number;
+  headSetLimit(head: number, limit: number): void;
+  firstSampleTime(
+    table: number,
+    detail: number,
+    chosen: number,
+    entries: number,
+    maxValid: number,
+  ): number;
+  headPrepare(
+    head: number,
+    table: number,
+    detail: number,
+    chosen: number,
+    from: number,
+    entries: number,
+    minValid: number,
+    maxValid: number,
+    rows: number,
+    rowCapacity: number,
+    record: number,
+    list: number,
+    listSize: number,
+    seriesRecord: number,
+    scratch: number,
+    counts: number,
+    resume: number,
+  ): number;
+  preparedEntries(): number;
+  preparedRecordEnd(): number;
+  preparedMinTime(): number;
+  preparedMaxTime(): number;
+  headCommit(head: number, rows: number, count: number): void;
+  headRollback(rows: number, count: number): void;
+  headReplaySamples(
+    head: number,
+    at: number,
+    length: number,
+    byRef: number,
+    known: number,
+    mint: number,
+  ): number;
+  replayUnknownRefs(): number;
+  headAppendOne(head: number, series: number, t: number, low: number, high: number): void;
+  headUnlink(head: number): void;
+  headRemove(head: number, series: number): void;
+  headRemovePair(head: number, pair: number): void;
+  seriesMarkDead(series: number): void;
+  seriesPairs(head: number, series: number, out: number): number;
+  seriesTruncate(series: number, mint: number): number;
+  seriesCloseChunk(series: number): void;
+  sortSeries(list: number, count: number, spare: number): void;
   walkPosition(): number;
   walkErrorAt(): number;
 };
@@ -56,12 +119,18 @@ export class Kernel {
   readonly memory: WebAssembly.Memory;
   readonly exports: KernelExports;
   #bytes: Uint8Array;
+  #words: Uint32Array;
+  #view: DataView;
 
   constructor(module: WebAssembly.Module, memory: WebAssembly.Memory) {
     this.memory = memory;
     const instance = new WebAssembly.Instance(module, { env: { memory } });
     this.exports = instance.exports as unknown as KernelExports;
     this.#bytes = new Uint8Array(memory.buffer);
+    this.#words = new Uint32Array(memory.buffer);
+    this.#view = new DataView(memory.buffer);
+    const [low, high] = randomFillSync(new Uint32Array(2));
+    this.exports.seedHash(low as number, high as number);
   }
 
   /** The whole memory as it is now; take it again after anything that may allocate. */
@@ -69,6 +138,20 @@ export class Kernel {
     const buffer = this.memory.buffer;
     if (this.#bytes.buffer.byteLength !== buffer.byteLength) this.#bytes = new Uint8Array(buffer);
     return this.#bytes;
+  }
+
+  /** The same memory as 32-bit words: address divided by four. */
+  get words(): Uint32Array {
+    const buffer = this.memory.buffer;
+    if (this.#words.buffer.byteLength !== buffer.byteLength) this.#words = new Uint32Array(buffer);
+    return this.#words;
+  }
+
+  /** The same memory for everything else; WebAssembly is little-endian. */
+  get view(): DataView {
+    const buffer = this.memory.buffer;
+    if (this.#view.buffer.byteLength !== buffer.byteLength) this.#view = new DataView(buffer);
+    return this.#view;
   }
 
   /** @throws {KernelMemoryError} */

@@ -1,0 +1,172 @@
+/**
+ * Appending a walked remote write request: verdicts, log, chunks, in that order.
+ *
+ * The kernel judges every sample and writes the samples record; the log takes all records of a step in one write;
+ * only then do samples enter the chunks. When the write fails, the judged samples are taken back, so memory holds
+ * what a replay of the log would give. New series stay, empty; their record goes with the next write.
+ */
+
+import { SERIES_WORDS, SeriesFlag, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
+import { appendAreas, HeadMemoryError, type HeadState, ROW_CAPACITY } from "./state.ts";
+
+/** What the head needs of the write-ahead log. */
+export interface RecordLog {
+  /**
+   * Writes the records in one go, and returns when the operating system has them. The bytes are only lent.
+   * When it throws, the log is as it was before.
+   */
+  log(records: readonly Uint8Array[]): void;
+}
+
+/** The log could not be written (`cause` tells why): nothing of the request's last step was stored. */
+export class LogWriteError extends Error {
+  constructor(cause: unknown) {
+    super(
+      `append: write-ahead log not written: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
+    this.name = "LogWriteError";
+  }
+}
+
+export type AppendCounts = {
+  /** Float samples by `Verdict`. */
+  byVerdict: Uint32Array;
+  newSeries: number;
+  /** Series entries whose native histograms or exemplars were not stored. */
+  histogramSeriesRejected: number;
+  exemplarSeriesDropped: number;
+};
+
+const FUTURE_LIMIT_MS = 10 * 60_000;
+const VERDICTS = 8;
+/** Memory that one step may need at most: every row a new slot, every new series its labels. */
+const STEP_BYTES = 96 << 20;
+const FAR = 2 ** 53;
+
+export class Appender {
+  readonly #state: HeadState;
+  readonly #log: RecordLog;
+  readonly #now: () => number;
+  /** Series records that a failed write left behind. */
+  readonly #unlogged: Uint8Array[] = [];
+
+  constructor(state: HeadState, log: RecordLog, now: () => number) {
+    this.#state = state;
+    this.#log = log;
+    this.#now = now;
+  }
+
+  /**
+   * Appends the float samples of all entries of the request's table, or of those in `chosen`, and fills their
+   * VERDICT and REJECTED words. A sample that is refused refuses nothing else.
+   *
+   * @throws {LogWriteError} nothing of the current step is stored; steps are of 16,384 samples.
+   * @throws {HeadMemoryError} nothing is stored.
+   */
+  append(request: WriteRequestBuffer, chosen: Uint32Array | null): AppendCounts {
+    const state = this.#state;
+    const k = state.kernel;
+    const area = appendAreas(k);
+    const bytesFree = k.exports.arenaBytesFree();
+    if (bytesFree < STEP_BYTES) throw new HeadMemoryError(bytesFree);
+    const entries = chosen === null ? request.count : chosen.length;
+    const chosenBytes = Math.max(entries * 4, 16);
+    const chosenAt = chosen === null ? 0 : k.alloc(chosenBytes);
+    if (chosen !== null) k.words.set(chosen, chosenAt >>> 2);
+    k.words.fill(0, area.counts >>> 2, (area.counts >>> 2) + VERDICTS);
+    const created = state.seriesCreated;
+    try {
+      this.#steps(request, chosenAt, entries);
+    } finally {
+      if (chosen !== null) k.free(chosenAt, chosenBytes);
+    }
+    const counts: AppendCounts = {
+      byVerdict: k.words.slice(area.counts >>> 2, (area.counts >>> 2) + VERDICTS),
+      newSeries: state.seriesCreated - created,
+      histogramSeriesRejected: 0,
+      exemplarSeriesDropped: 0,
+    };
+    countUnsupported(request, chosen, counts);
+    return counts;
+  }
+
+  #steps(request: WriteRequestBuffer, chosenAt: number, entries: number): void {
+    const state = this.#state;
+    const { exports } = state.kernel;
+    const area = appendAreas(state.kernel);
+    const maxValid = this.#now() + FUTURE_LIMIT_MS;
+    const table = request.tableAddress;
+    const detail = request.detailAddress;
+    const newest =
+      state.maxTime === Number.NEGATIVE_INFINITY
+        ? exports.firstSampleTime(table, detail, chosenAt, entries, maxValid)
+        : state.maxTime;
+    const minValid = Math.max(state.minValidTime, newest - state.chunkRangeMs / 2);
+    let from = 0;
+    let resume = 0;
+    while (from < entries) {
+      const rows = exports.headPrepare(
+        state.address,
+        table,
+        detail,
+        chosenAt,
+        from,
+        entries,
+        Number.isNaN(minValid) ? -FAR : Math.max(minValid, -FAR),
+        maxValid,
+        area.rows,
+        ROW_CAPACITY,
+        area.record,
+        area.list,
+        area.listBytes,
+        area.seriesRecord,
+        area.labels,
+        area.counts,
+        resume,
+      );
+      from = exports.preparedEntries();
+      resume = 1;
+      state.indexNew(area.list, exports.newListEnd() >>> 0);
+      this.#write(rows);
+      exports.headCommit(state.address, area.rows, rows);
+      if (rows > 0) state.noteTimes(exports.preparedMinTime(), exports.preparedMaxTime());
+    }
+  }
+
+  #write(rows: number): void {
+    const { kernel: k } = this.#state;
+    const area = appendAreas(k);
+    const records = this.#unlogged.slice();
+    const seriesEnd = k.exports.seriesRecordEnd() >>> 0;
+    const hasSeries = seriesEnd > area.seriesRecord + 1;
+    if (hasSeries) records.push(k.bytes.subarray(area.seriesRecord, seriesEnd));
+    if (rows > 0) {
+      records.push(k.bytes.subarray(area.record, k.exports.preparedRecordEnd() >>> 0));
+    }
+    if (records.length === 0) return;
+    try {
+      this.#log.log(records);
+    } catch (error) {
+      k.exports.headRollback(area.rows, rows);
+      if (hasSeries) this.#unlogged.push(k.bytes.slice(area.seriesRecord, seriesEnd));
+      throw new LogWriteError(error);
+    }
+    this.#unlogged.length = 0;
+  }
+}
+
+function countUnsupported(
+  request: WriteRequestBuffer,
+  chosen: Uint32Array | null,
+  counts: AppendCounts,
+): void {
+  const table = request.series;
+  const entries = chosen === null ? request.count : chosen.length;
+  for (let i = 0; i < entries; i++) {
+    const index = chosen === null ? i : (chosen[i] as number);
+    const flags = table[index * SERIES_WORDS + SeriesWord.FLAGS] as number;
+    if (flags & SeriesFlag.HISTOGRAMS) counts.histogramSeriesRejected++;
+    if (flags & SeriesFlag.EXEMPLARS) counts.exemplarSeriesDropped++;
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * Freeing what blocks hold now: chunks that end before a time, then series that have none left.
+ * Memory is freed in slices, so that appends go on between them, and only while no reader runs.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { isEmpty } from "./series-memory.ts";
+import type { HeadState } from "./state.ts";
+
+const SLICE_SERIES = 8192;
+const READER_POLL_MS = 20;
+
+/**
+ * Frees chunks whose samples are all before `mint` and series without any left. Samples before `mint` are refused
+ * from here on. Returns the refs of the removed series.
+ */
+export async function truncateHead(state: HeadState, mint: number): Promise<number[]> {
+  state.minValidTime = Math.max(state.minValidTime, mint);
+  const { exports } = state.kernel;
+  const candidates: [ref: number, series: number][] = [];
+  let done = 0;
+  while (state.readers.size > 0) await sleep(READER_POLL_MS);
+  for (const [ref, series] of state.table.entries()) {
+    if (exports.seriesTruncate(series, mint)) candidates.push([ref, series]);
+    if (++done % SLICE_SERIES === 0) {
+      await sleep(0);
+      while (state.readers.size > 0) await sleep(READER_POLL_MS);
+    }
+  }
+  while (state.readers.size > 0) await sleep(READER_POLL_MS);
+  const refs = removeSeries(
+    state,
+    // An append between two slices may have given it a sample.
+    candidates.filter(([, series]) => isEmpty(state.kernel, series)),
+  );
+  state.minTime =
+    state.seriesCount === 0 ? Number.POSITIVE_INFINITY : Math.max(state.minTime, mint);
+  if (state.seriesCount === 0) state.maxTime = Number.NEGATIVE_INFINITY;
+  return refs;
+}
+
+function removeSeries(state: HeadState, dead: [ref: number, series: number][]): number[] {
+  if (dead.length === 0) return [];
+  const { exports } = state.kernel;
+  const refs = new Set<number>();
+  const pairs = new Set<number>();
+  for (const [ref, series] of dead) {
+    refs.add(ref);
+    for (const pair of state.pairsOf(series)) pairs.add(pair);
+    exports.seriesMarkDead(series);
+  }
+  exports.headUnlink(state.address);
+  for (const [ref, series] of dead) {
+    exports.headRemove(state.address, series);
+    state.table.delete(ref);
+  }
+  for (const address of state.index.removeSeries(refs, pairs)) {
+    exports.headRemovePair(state.address, address);
+  }
+  state.seriesRemoved += dead.length;
+  return [...refs];
+}

@@ -1,0 +1,107 @@
+/**
+ * The head of one tenant: the newest samples in memory, backed by a write-ahead log.
+ *
+ * Its parts: `append` (requests), `replay` (the log at start), `read` (queries), `gc` (truncation after a block is
+ * cut), over one `state`. Label bytes, chunks and series records lie in the kernels' memory, shared by all tenants.
+ */
+
+import type { WriteRequestBuffer } from "@torus/kernels";
+import type { ChunkQueryable, ChunkSelect, ChunkSeries, LabelSelect } from "@torus/model";
+import { type AppendCounts, Appender, type RecordLog } from "./append.ts";
+import { truncateHead } from "./gc.ts";
+import { HeadReader } from "./read.ts";
+import { Replay, type ReplayCounts } from "./replay.ts";
+import { HeadState } from "./state.ts";
+
+export type HeadOptions = {
+  /** Chunks never cross a multiple of this; the length of the blocks that are cut from the head. */
+  chunkRangeMs: number;
+  /** The most series in memory; 0 for no limit. */
+  seriesLimit: number;
+  now: () => number;
+};
+
+export class Head implements ChunkQueryable {
+  readonly #state: HeadState;
+  readonly #appender: Appender;
+  readonly #reader: HeadReader;
+  #closed = false;
+
+  constructor(log: RecordLog, options: HeadOptions) {
+    this.#state = new HeadState(options.chunkRangeMs, options.seriesLimit);
+    this.#appender = new Appender(this.#state, log, options.now);
+    this.#reader = new HeadReader(this.#state);
+  }
+
+  /** See `Appender.append`. */
+  append(request: WriteRequestBuffer, chosen: Uint32Array | null): AppendCounts {
+    return this.#appender.append(request, chosen);
+  }
+
+  /** Starts a replay into this head, which must be empty; `minTime` as for `setMinValidTime`. */
+  replay(records: Iterable<Uint8Array>, minTime: number): ReplayCounts {
+    const replay = new Replay(this.#state, minTime);
+    try {
+      for (const record of records) replay.record(record);
+    } finally {
+      replay.end();
+    }
+    return replay.counts;
+  }
+
+  get seriesCount(): number {
+    return this.#state.seriesCount;
+  }
+  /** ms; Infinity for an empty head. */
+  get minTime(): number {
+    return this.#state.minTime;
+  }
+  /** ms; -Infinity for an empty head. */
+  get maxTime(): number {
+    return this.#state.maxTime;
+  }
+  get minValidTime(): number {
+    return this.#state.minValidTime;
+  }
+  get seriesCreated(): number {
+    return this.#state.seriesCreated;
+  }
+  get seriesRemoved(): number {
+    return this.#state.seriesRemoved;
+  }
+
+  /** Samples before this (ms) are refused: blocks hold that time already. */
+  setMinValidTime(time: number): void {
+    this.#state.minValidTime = Math.max(this.#state.minValidTime, time);
+  }
+
+  setSeriesLimit(limit: number): void {
+    this.#state.kernel.exports.headSetLimit(this.#state.address, limit);
+  }
+
+  hasRef(ref: number): boolean {
+    return this.#state.table.get(ref) !== 0;
+  }
+
+  selectChunks(select: ChunkSelect): AsyncIterable<readonly ChunkSeries[]> {
+    return this.#reader.selectChunks(select);
+  }
+  labelNames(select: LabelSelect): Promise<string[]> {
+    return this.#reader.labelNames(select);
+  }
+  labelValues(name: string, select: LabelSelect): Promise<string[]> {
+    return this.#reader.labelValues(name, select);
+  }
+
+  /** See `truncateHead`. */
+  truncate(mint: number): Promise<number[]> {
+    return truncateHead(this.#state, mint);
+  }
+
+  /** Gives the memory back. The head is not used again. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#state.free();
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * Filling a head from the records of its log (facts: tsdb format, 8): series and samples.
+ *
+ *   1 series    (u64 ref, uvarint labels, (str name, str value)*)*
+ *   2 samples   u64 ref, u64 t, (varint ref - first, varint t - first, f64 v)*
+ *
+ * A label set may come again under another ref (after a restart); its samples go to the series that is there.
+ */
+
+import { appendAreas, type HeadState, MAX_LABEL_BYTES } from "./state.ts";
+
+export const RecordType = {
+  SERIES: 1,
+  SAMPLES: 2,
+  TOMBSTONES: 3,
+  EXEMPLARS: 4,
+  METADATA: 6,
+} as const;
+
+/** A record's bytes do not make what its type says. */
+export class RecordMalformedError extends Error {
+  readonly type: number;
+  readonly length: number;
+  constructor(type: number, length: number, what: string) {
+    super(`replay: record of type ${type}, ${length} bytes: ${what}`);
+    this.name = "RecordMalformedError";
+    this.type = type;
+    this.length = length;
+  }
+}
+
+export type ReplayCounts = {
+  series: number;
+  samples: number;
+  /** Samples whose series record is missing: the log was cut before it. */
+  unknownRefs: number;
+  /** Records of types that are not kept in memory, by type. */
+  skipped: Map<number, number>;
+};
+
+/** Refs above this do not fit the kernel's tables. */
+const MAX_REF = 0x3fffffff;
+
+export class Replay {
+  readonly counts: ReplayCounts = { series: 0, samples: 0, unknownRefs: 0, skipped: new Map() };
+  readonly #state: HeadState;
+  readonly #minTime: number;
+  /** Series addresses by ref, in the kernel's memory. */
+  #byRef = 0;
+  #byRefBytes = 0;
+  #known = 0;
+  #buffer = 0;
+  #bufferBytes = 0;
+
+  /** Samples before `minTime` (ms) are in blocks already and passed over. */
+  constructor(state: HeadState, minTime: number) {
+    this.#state = state;
+    this.#minTime = Math.max(minTime, -(2 ** 53));
+  }
+
+  /**
+   * Takes one record.
+   * @throws {RecordMalformedError}
+   */
+  record(bytes: Uint8Array): void {
+    const type = bytes[0] as number;
+    if (type === RecordType.SERIES) this.#series(bytes);
+    else if (type === RecordType.SAMPLES) this.#samples(bytes);
+    else this.counts.skipped.set(type, (this.counts.skipped.get(type) ?? 0) + 1);
+  }
+
+  /** Frees what only replay needs. */
+  end(): void {
+    const k = this.#state.kernel;
+    if (this.#byRefBytes > 0) k.free(this.#byRef, this.#byRefBytes);
+    if (this.#bufferBytes > 0) k.free(this.#buffer, this.#bufferBytes);
+    this.#byRefBytes = 0;
+    this.#bufferBytes = 0;
+    this.#known = 0;
+  }
+
+  #series(bytes: Uint8Array): void {
+    const state = this.#state;
+    const k = state.kernel;
+    const area = appendAreas(k);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const malformed = (what: string) => new RecordMalformedError(1, bytes.length, what);
+    let at = 1;
+    const uvarint = (): number => {
+      let value = 0;
+      for (let scale = 1; scale < 2 ** 49; scale *= 128) {
+        if (at >= bytes.length) throw malformed(`cut at byte ${at}`);
+        const byte = bytes[at++] as number;
+        value += (byte & 0x7f) * scale;
+        if (byte < 0x80) return value;
+      }
+      throw malformed(`length too long at byte ${at}`);
+    };
+    const text = (): Uint8Array => {
+      const length = uvarint();
+      if (length > bytes.length - at) throw malformed(`cut at byte ${at}`);
+      at += length;
+      return bytes.subarray(at - length, at);
+    };
+    while (at < bytes.length) {
+      if (bytes.length - at < 8) throw malformed(`cut at byte ${at}`);
+      const ref = Number(view.getBigUint64(at));
+      at += 8;
+      const memory = k.bytes;
+      let out = area.labels;
+      const last = area.labels + MAX_LABEL_BYTES;
+      for (let n = uvarint(); n > 0; n--) {
+        const name = text();
+        const value = text();
+        if (out + name.length + value.length + 24 > last) {
+          throw malformed("labels of a series are too long");
+        }
+        out = putLabel(memory, out, name, value);
+      }
+      if (ref > MAX_REF) throw malformed(`series ref ${ref} is too large`);
+      const series =
+        k.exports.headRestore(state.address, area.labels, out - area.labels, ref, area.list) >>> 0;
+      const created = k.exports.newListEnd() >>> 0;
+      if (created > area.list) {
+        state.indexNew(area.list, created);
+        this.counts.series++;
+      } else k.exports.headReserveRefs(state.address, ref + 1);
+      this.#remember(ref, series);
+    }
+  }
+
+  #remember(ref: number, series: number): void {
+    const k = this.#state.kernel;
+    if ((ref + 1) * 4 > this.#byRefBytes) {
+      const bytes = Math.max((ref + 1) * 8, 65_536);
+      const at = k.alloc(bytes);
+      k.bytes.fill(0, at, at + bytes);
+      if (this.#byRefBytes > 0) {
+        k.bytes.copyWithin(at, this.#byRef, this.#byRef + this.#known * 4);
+        k.free(this.#byRef, this.#byRefBytes);
+      }
+      this.#byRef = at;
+      this.#byRefBytes = bytes;
+    }
+    k.words[(this.#byRef >>> 2) + ref] = series;
+    if (ref >= this.#known) this.#known = ref + 1;
+  }
+
+  #samples(bytes: Uint8Array): void {
+    const state = this.#state;
+    const k = state.kernel;
+    if (bytes.length + 64 > this.#bufferBytes) {
+      if (this.#bufferBytes > 0) k.free(this.#buffer, this.#bufferBytes);
+      this.#bufferBytes = Math.max(bytes.length * 2, 1 << 20);
+      this.#buffer = k.alloc(this.#bufferBytes);
+    }
+    k.bytes.set(bytes, this.#buffer);
+    const appended = k.exports.headReplaySamples(
+      state.address,
+      this.#buffer + 1,
+      bytes.length - 1,
+      this.#byRef,
+      this.#known,
+      this.#minTime,
+    );
+    if (appended < 0) throw new RecordMalformedError(2, bytes.length, "cut inside a sample");
+    if (appended > 0) {
+      state.noteTimes(k.exports.preparedMinTime(), k.exports.preparedMaxTime());
+    }
+    this.counts.samples += appended;
+    this.counts.unknownRefs += k.exports.replayUnknownRefs();
+  }
+}
+
+/** Writes a Label field as the head keeps it, and returns the address behind it. */
+function putLabel(memory: Uint8Array, at: number, name: Uint8Array, value: Uint8Array): number {
+  const inner =
+    2 + uvarintSize(name.length) + uvarintSize(value.length) + name.length + value.length;
+  let out = at;
+  memory[out++] = 0x0a;
+  out = putUvarint(memory, out, inner);
+  memory[out++] = 0x0a;
+  out = putUvarint(memory, out, name.length);
+  memory.set(name, out);
+  out += name.length;
+  memory[out++] = 0x12;
+  out = putUvarint(memory, out, value.length);
+  memory.set(value, out);
+  return out + value.length;
+}
+
+function uvarintSize(value: number): number {
+  let size = 1;
+  for (let rest = value; rest >= 0x80; rest >>>= 7) size++;
+  return size;
+}
+
+function putUvarint(memory: Uint8Array, at: number, value: number): number {
+  let out = at;
+  let rest = value;
+  for (; rest >= 0x80; rest >>>= 7) memory[out++] = (rest & 0x7f) | 0x80;
+  memory[out++] = rest;
+  return out;
+}

@@ -1,0 +1,170 @@
+/** What the parts of a head (append, replay, read, gc) share. One per tenant; the kernel's memory is the process's. */
+
+import { type Kernel, kernel } from "@torus/kernels";
+import type { Labels } from "@torus/model";
+import { LabelIndex } from "./postings.ts";
+import { seriesRef } from "./series-memory.ts";
+import { SeriesTable } from "./series-table.ts";
+
+/** Label bytes of one series above this are refused, here and in the kernel. */
+export const MAX_LABEL_BYTES = 1 << 20;
+/** Rows, that is accepted samples, that one step of an append may make. */
+export const ROW_CAPACITY = 16_384;
+const ROW_BYTES = 40;
+const SAMPLE_RECORD_BYTES = 23;
+const LIST_BYTES = 2 * MAX_LABEL_BYTES + 65_536;
+
+/** Areas that every append of the process uses in turn: an append is synchronous. */
+export type AppendAreas = {
+  rows: number;
+  record: number;
+  list: number;
+  listBytes: number;
+  seriesRecord: number;
+  labels: number;
+  counts: number;
+};
+
+let areas: AppendAreas | undefined;
+
+export function appendAreas(k: Kernel): AppendAreas {
+  areas ??= {
+    rows: k.alloc(ROW_CAPACITY * ROW_BYTES),
+    record: k.alloc(ROW_CAPACITY * SAMPLE_RECORD_BYTES + 64),
+    list: k.alloc(LIST_BYTES),
+    listBytes: LIST_BYTES,
+    seriesRecord: k.alloc(LIST_BYTES),
+    labels: k.alloc(MAX_LABEL_BYTES + 64),
+    counts: k.alloc(64),
+  };
+  return areas;
+}
+
+/** The process's head memory is nearly full: nothing was appended. */
+export class HeadMemoryError extends Error {
+  readonly bytesFree: number;
+  constructor(bytesFree: number) {
+    super(`append: only ${bytesFree} bytes are left of the head memory of this process`);
+    this.name = "HeadMemoryError";
+    this.bytesFree = bytesFree;
+  }
+}
+
+export class HeadState {
+  readonly kernel: Kernel;
+  /** The head in the kernel's memory. */
+  readonly address: number;
+  readonly chunkRangeMs: number;
+  readonly index = new LabelIndex();
+  readonly table = new SeriesTable();
+  /** Times of samples in memory, in ms; Infinity and -Infinity when there is none. */
+  minTime = Number.POSITIVE_INFINITY;
+  maxTime = Number.NEGATIVE_INFINITY;
+  /** Samples before this are in blocks already and refused. */
+  minValidTime = Number.NEGATIVE_INFINITY;
+  /** Readers whose marks point into the memory; memory they may read is not freed before they end. */
+  readonly readers = new Set<object>();
+  seriesCreated = 0;
+  seriesRemoved = 0;
+
+  constructor(chunkRangeMs: number, seriesLimit: number) {
+    this.kernel = kernel();
+    this.chunkRangeMs = chunkRangeMs;
+    this.address = this.kernel.exports.headNew(chunkRangeMs, 1, seriesLimit) >>> 0;
+  }
+
+  get seriesCount(): number {
+    return this.index.seriesCount;
+  }
+
+  /** Enters what the kernel's new list says into the index: (series, ref, n, n times (pair, its address if new))*. */
+  indexNew(list: number, end: number): void {
+    const { index, kernel: k, table } = this;
+    const words = k.words;
+    for (let at = list >>> 2; at < end >>> 2; ) {
+      const series = words[at] as number;
+      const ref = words[at + 1] as number;
+      const pairs = words[at + 2] as number;
+      at += 3;
+      table.set(ref, series);
+      index.addSeries(ref);
+      this.seriesCreated++;
+      for (let i = 0; i < pairs; i++, at += 2) {
+        const pair = words[at] as number;
+        const address = words[at + 1] as number;
+        if (address !== 0) this.#indexPair(pair, address);
+        index.addToPair(ref, pair);
+      }
+    }
+  }
+
+  #indexPair(pair: number, address: number): void {
+    // u32 id, u32 bytes, then 0a length 0a length name 12 length value.
+    const memory = Buffer.from(this.kernel.memory.buffer);
+    let at = address + 8;
+    const uvarint = (): number => {
+      let value = 0;
+      for (let shift = 0; ; shift += 7) {
+        const byte = memory[at++] as number;
+        value |= (byte & 0x7f) << shift;
+        if (byte < 0x80) return value;
+      }
+    };
+    at++;
+    uvarint();
+    at++;
+    const nameLength = uvarint();
+    const name = memory.toString("utf8", at, at + nameLength);
+    at += nameLength + 1;
+    const valueLength = uvarint();
+    this.index.addPair(pair, name, memory.toString("utf8", at, at + valueLength), address);
+  }
+
+  /** Pair numbers of a series, in label order. */
+  pairsOf(series: number): Uint32Array {
+    const out = appendAreas(this.kernel).labels;
+    const n = this.kernel.exports.seriesPairs(this.address, series, out);
+    return this.kernel.words.slice(out >>> 2, (out >>> 2) + n);
+  }
+
+  labelsOf(series: number): Labels {
+    return this.index.labelsOf(this.pairsOf(series));
+  }
+
+  /** Series addresses of refs in the byte order of their labels. */
+  sorted(refs: Uint32Array): Uint32Array {
+    const k = this.kernel;
+    const bytes = Math.max(refs.length * 4, 16);
+    const list = k.alloc(bytes);
+    const spare = k.alloc(bytes);
+    try {
+      const words = k.words;
+      let n = 0;
+      for (const ref of refs) {
+        const series = this.table.get(ref);
+        if (series !== 0) words[(list >>> 2) + n++] = series;
+      }
+      k.exports.sortSeries(list, n, spare);
+      return k.words.slice(list >>> 2, (list >>> 2) + n);
+    } finally {
+      k.free(list, bytes);
+      k.free(spare, bytes);
+    }
+  }
+
+  noteTimes(minTime: number, maxTime: number): void {
+    if (minTime < this.minTime) this.minTime = minTime;
+    if (maxTime > this.maxTime) this.maxTime = maxTime;
+  }
+
+  /** Gives all memory back; the state is not used again. */
+  free(): void {
+    const { exports } = this.kernel;
+    for (const [, series] of this.table.entries()) exports.headRemove(this.address, series);
+    exports.headFree(this.address);
+  }
+
+  refOf(series: number): number {
+    return seriesRef(this.kernel, series);
+  }
+}
