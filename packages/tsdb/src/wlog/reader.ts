@@ -1,0 +1,138 @@
+/** Reads a log's records, says where and why it stops being readable, and repairs it as Prometheus does. */
+
+import { readFileSync, truncateSync, unlinkSync } from "node:fs";
+import { crc32c, snappyDecode } from "@torus/encoding";
+import { decompress as zstdDecompress } from "fzstd";
+import {
+  listSegments,
+  PAGE_SIZE,
+  PART_HEADER_SIZE,
+  PART_TYPE_MASK,
+  PartType,
+  SNAPPY_FLAG,
+  segmentPath,
+  ZSTD_FLAG,
+} from "./segment.ts";
+
+/** No record is larger when decoded; a header that claims more is damage, not a reason to allocate. */
+const MAX_RECORD = 256 << 20;
+
+/** Where a log stops being readable. */
+export type LogDamage = {
+  segment: number;
+  /** Where the first record that cannot be read begins: everything before is whole. */
+  offset: number;
+  reason: string;
+  /** The last segment merely ends inside a record, as a killed process leaves it: nothing acknowledged is lost. */
+  torn: boolean;
+};
+
+export type RecordPosition = { segment: number; offset: number };
+
+/**
+ * Hands over every record of the segments `first` to `last`, in order. The record's bytes are lent for the call.
+ *
+ * @returns null when all was read, or where it stopped.
+ */
+export function readLog(
+  dir: string,
+  first: number,
+  last: number,
+  onRecord: (record: Uint8Array, position: RecordPosition) => void,
+): LogDamage | null {
+  const segments = listSegments(dir).filter((n) => n >= first && n <= last);
+  for (const [i, segment] of segments.entries()) {
+    const next = segments[i + 1];
+    const bytes = readFileSync(segmentPath(dir, segment));
+    const damage = readSegment(bytes, segment, onRecord);
+    if (damage !== null) return { ...damage, torn: damage.torn && next === undefined };
+    if (next !== undefined && next !== segment + 1) {
+      return { segment: next, offset: 0, reason: `segment ${segment + 1} is missing`, torn: false };
+    }
+  }
+  return null;
+}
+
+/** Reads the records of one segment's bytes; see `readLog`. */
+export function readSegment(
+  bytes: Uint8Array,
+  segment: number,
+  onRecord: (record: Uint8Array, position: RecordPosition) => void,
+): LogDamage | null {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let parts: Uint8Array[] = [];
+  let start = 0;
+  let at = 0;
+  const damage = (reason: string, torn: boolean): LogDamage => ({
+    segment,
+    offset: parts.length > 0 ? start : at,
+    reason,
+    torn,
+  });
+  while (at < bytes.length) {
+    const room = PAGE_SIZE - (at % PAGE_SIZE);
+    const type = (bytes[at] as number) & PART_TYPE_MASK;
+    if (room < PART_HEADER_SIZE || type === PartType.EMPTY) {
+      const end = Math.min(at + room, bytes.length);
+      for (let i = at; i < end; i++) {
+        if (bytes[i] !== 0)
+          return damage(`byte ${i} after the last part of a page is not zero`, false);
+      }
+      at += room;
+      continue;
+    }
+    if (bytes.length - at < PART_HEADER_SIZE) return damage("a part's header is cut off", true);
+    const size = view.getUint16(at + 1);
+    if (size > room - PART_HEADER_SIZE)
+      return damage(`part of ${size} bytes crosses a page`, false);
+    const from = at + PART_HEADER_SIZE;
+    if (size > bytes.length - from) return damage(`part of ${size} bytes is cut off`, true);
+    const data = bytes.subarray(from, from + size);
+    const stored = view.getUint32(at + 3);
+    const computed = crc32c(data);
+    if (stored !== computed) {
+      // A page that never reached the disk whole reads so too; it is damage unless nothing stands behind it.
+      const behind = bytes.subarray(from + size).some((byte) => byte !== 0);
+      return damage(`checksum ${hex(computed)}, stored ${hex(stored)}`, !behind);
+    }
+    const flags = bytes[at] as number;
+    if (type === PartType.FULL || type === PartType.FIRST) {
+      if (parts.length > 0) return damage(`part type ${type} inside a record`, false);
+      start = at;
+    } else if (type > PartType.LAST || parts.length === 0) {
+      return damage(`part type ${type} outside of a record`, false);
+    }
+    parts.push(data);
+    at = from + size;
+    if (type === PartType.FULL || type === PartType.LAST) {
+      const whole = parts.length === 1 ? data : new Uint8Array(Buffer.concat(parts));
+      let record: Uint8Array;
+      try {
+        record = unpack(whole, flags);
+      } catch (error) {
+        return damage(`record does not decompress: ${(error as Error).message}`, false);
+      }
+      parts = [];
+      onRecord(record, { segment, offset: start });
+    }
+  }
+  return parts.length > 0 ? damage("the last record is cut off", true) : null;
+}
+
+function unpack(data: Uint8Array, flags: number): Uint8Array {
+  if ((flags & SNAPPY_FLAG) !== 0) return snappyDecode(data, MAX_RECORD);
+  if ((flags & ZSTD_FLAG) !== 0) return zstdDecompress(data);
+  return data;
+}
+
+function hex(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}
+
+/** Cuts the log off where it stops being readable: the rest of that segment and all later ones go. */
+export function repairLog(dir: string, damage: LogDamage): void {
+  for (const segment of listSegments(dir)) {
+    if (segment > damage.segment) unlinkSync(segmentPath(dir, segment));
+  }
+  truncateSync(segmentPath(dir, damage.segment), damage.offset);
+}
