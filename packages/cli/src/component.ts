@@ -1,0 +1,144 @@
+/**
+ * What every long-running component has in common: its flags, and a process that starts in order (log, metrics,
+ * probes, the component's own parts, ready) and stops in the reverse order when a signal asks for it.
+ */
+
+import {
+  ConfigError,
+  createHttpMetrics,
+  createLogger,
+  createMetrics,
+  type ErrorClassifier,
+  errorText,
+  GrpcServer,
+  type HttpMetrics,
+  HttpServer,
+  healthMethods,
+  Lifecycle,
+  ListenError,
+  LOG_FORMATS,
+  LOG_LEVELS,
+  type Logger,
+  mountProbe,
+  Probe,
+  stopOnSignals,
+} from "@torus/server";
+import type { Registry } from "prom-client";
+import { type CommandEnv, UsageError } from "./command.ts";
+import { type Config, flag, flagGroup } from "./flags.ts";
+
+/** The flags of every component, as Thanos names them. */
+export const commonFlags = flagGroup("Process", {
+  "log.level": flag.choice("Least level that is logged.", LOG_LEVELS, { default: "info" }),
+  "log.format": flag.choice("Format of the log.", LOG_FORMATS, { default: "logfmt" }),
+  "http-address": flag.string("Address of HTTP: probes, metrics and the component's own pages.", {
+    default: "0.0.0.0:10902",
+    placeholder: "HOST:PORT",
+  }),
+  "http-grace-period": flag.duration("Time that HTTP requests under way get at the end.", {
+    default: "2m",
+  }),
+  "grpc-address": flag.string("Address of gRPC.", {
+    default: "0.0.0.0:10901",
+    placeholder: "HOST:PORT",
+  }),
+  "grpc-grace-period": flag.duration("Time that gRPC calls under way get at the end.", {
+    default: "2m",
+  }),
+  "grpc-server-max-connection-age": flag.duration(
+    "A gRPC connection is asked to reconnect after.",
+    {
+      default: "60m",
+    },
+  ),
+  "grpc-max-message-size": flag.bytes("Largest gRPC message taken.", {
+    default: "64MB",
+    hidden: true,
+  }),
+});
+
+export type ComponentContext = {
+  log: Logger;
+  metrics: Registry;
+  /** For further listeners of the process (`new HttpServer`), which share it. */
+  httpMetrics: HttpMetrics;
+  /** Ready when wiring returns, unless wiring itself called `ready` or `notReady`. */
+  probe: Probe;
+  /** Parts are stopped in the reverse order of `add`, after both listeners took their last request. */
+  lifecycle: Lifecycle;
+  /** Listens on --http-address once wiring returned; mount routes on `app`, raw handlers by `raw`. */
+  http: HttpServer;
+  /** Listens on --grpc-address already, and answers UNAVAILABLE while wiring is under way. */
+  grpc: GrpcServer;
+};
+
+export type ComponentOptions = {
+  /** What the component's error classes mean. */
+  classify?: ErrorClassifier;
+  /** Whether probes and metrics should answer while wiring is under way (it replays a log); default true. */
+  earlyHttp?: boolean;
+};
+
+/** Runs until a signal, or until a part fails. Resolves with the process' exit code. */
+export async function runComponent(
+  name: string,
+  config: Config<typeof commonFlags>,
+  env: CommandEnv,
+  wire: (context: ComponentContext) => Promise<void>,
+  options: ComponentOptions = {},
+): Promise<number> {
+  const log = createLogger(
+    {
+      level: config["log.level"],
+      format: config["log.format"],
+      now: Date.now,
+      write: (line) => env.stderr.write(line),
+    },
+    { component: name },
+  );
+  const metrics = createMetrics(env.version);
+  const httpMetrics = createHttpMetrics(metrics);
+  const probe = new Probe(metrics);
+  const lifecycle = new Lifecycle(log);
+  const release = stopOnSignals(lifecycle, log);
+  const classify = options.classify === undefined ? {} : { classify: options.classify };
+  const http = new HttpServer({ log, metrics: httpMetrics, ...classify });
+  const grpc = new GrpcServer({
+    log,
+    metrics,
+    ...classify,
+    maxMessageBytes: config["grpc-max-message-size"],
+    maxConnectionAgeMs: config["grpc-server-max-connection-age"],
+    unavailable: () => (probe.isStarting ? `${name} is starting` : undefined),
+  });
+  mountProbe(http.app, probe, metrics);
+  grpc.addAlways(healthMethods(probe, () => grpc.services));
+  log.info("starting torus", { version: env.version, node: process.version });
+
+  let code = 0;
+  try {
+    if (options.earlyHttp !== false) await http.listen(config["http-address"]);
+    await grpc.listen(config["grpc-address"]);
+    await wire({ log, metrics, httpMetrics, probe, lifecycle, http, grpc });
+    if (options.earlyHttp === false) await http.listen(config["http-address"]);
+    if (probe.isStarting) probe.ready();
+    if (probe.isReady) log.info("ready");
+    await lifecycle.stopRequested();
+  } catch (error) {
+    code = 1;
+    const expected =
+      error instanceof ListenError || error instanceof ConfigError || error instanceof UsageError;
+    log.error("component ended", { err: errorText(error) });
+    if (!expected && error instanceof Error) log.debug("stack", { stack: error.stack });
+  }
+  probe.notReady("shutting down");
+  // Requests first: what they use is stopped after them.
+  await Promise.all([
+    grpc.stop(config["grpc-grace-period"]),
+    http.stop(config["http-grace-period"]),
+  ]);
+  if (!(await lifecycle.stop())) code = 1;
+  release();
+  log.info("stopped", { code });
+  return code;
+}

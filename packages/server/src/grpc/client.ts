@@ -1,0 +1,302 @@
+/**
+ * The write path's gRPC client: one HTTP/2 connection to one address, over node:http2. A request is given in parts
+ * and written in parts. A connection is made when a call needs it; after a failed one, calls fail at once with
+ * UNAVAILABLE until the back-off is over, so that a dead peer costs its callers nothing.
+ */
+
+import http2, { type ClientHttp2Session, type ClientHttp2Stream, constants } from "node:http2";
+import { FrameReader, writeFrame } from "./framing.ts";
+import { formatTimeout, readStatus } from "./metadata.ts";
+import { type GrpcCallOptions, type GrpcClient, GrpcError, GrpcStatus } from "./service.ts";
+
+export type GrpcClientOptions = {
+  /** Largest answer taken. */
+  maxMessageBytes: number;
+  connectTimeoutMs?: number;
+  /** The first wait after a failed connection, and the longest; each is 1.6 times the last, with a fifth of jitter. */
+  backoffBaseMs?: number;
+  backoffMaxMs?: number;
+  tls?: {
+    ca?: string | Buffer;
+    cert?: string | Buffer;
+    key?: string | Buffer;
+    serverName?: string;
+    skipVerify?: boolean;
+  };
+  now?: () => number;
+};
+
+const WINDOW_BYTES = 1 << 20;
+const CONNECTION_WINDOW_BYTES = 16 << 20;
+
+export function createGrpcClient(address: string, options: GrpcClientOptions): GrpcClient {
+  return new Http2GrpcClient(address, options);
+}
+
+class Http2GrpcClient implements GrpcClient {
+  readonly address: string;
+  readonly #options: GrpcClientOptions;
+  readonly #now: () => number;
+  #session: ClientHttp2Session | undefined;
+  #failures = 0;
+  #retryAt = 0;
+  #lastError = "";
+  #closed = false;
+
+  constructor(address: string, options: GrpcClientOptions) {
+    this.address = address;
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  unary(
+    path: string,
+    request: Uint8Array | readonly Uint8Array[],
+    options: GrpcCallOptions,
+  ): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      const call = new ClientCall(this.#start(path, options), this.address, options);
+      const reader = new FrameReader(this.#options.maxMessageBytes);
+      let answer: Uint8Array | undefined;
+      call.stream.on("data", (chunk: Buffer) => {
+        try {
+          for (const frame of reader.push(chunk)) {
+            if (frame.compressed || answer !== undefined) {
+              throw new GrpcError(
+                GrpcStatus.INTERNAL,
+                frame.compressed ? "answer is compressed" : "more than one answer",
+              );
+            }
+            answer = frame.message;
+          }
+        } catch (error) {
+          call.cancel(error);
+        }
+      });
+      call.onEnd((error) => {
+        if (error !== undefined) reject(error);
+        else if (answer === undefined) {
+          reject(new GrpcError(GrpcStatus.INTERNAL, `${this.address}: the call has no answer`));
+        } else resolve(answer);
+      });
+      writeFrame(call.stream, request instanceof Uint8Array ? [request] : request);
+      call.stream.end();
+    });
+  }
+
+  async *serverStream(
+    path: string,
+    request: Uint8Array,
+    options: GrpcCallOptions,
+  ): AsyncGenerator<Uint8Array> {
+    const call = new ClientCall(this.#start(path, options), this.address, options);
+    const ended = new Promise<GrpcError | undefined>((resolve) => {
+      call.onEnd(resolve);
+    });
+    writeFrame(call.stream, [request]);
+    call.stream.end();
+    const reader = new FrameReader(this.#options.maxMessageBytes);
+    try {
+      const chunks: AsyncIterable<Uint8Array> = call.stream;
+      for await (const chunk of chunks) {
+        for (const frame of reader.push(chunk)) {
+          if (frame.compressed) throw new GrpcError(GrpcStatus.INTERNAL, "answer is compressed");
+          yield frame.message;
+        }
+      }
+    } catch (error) {
+      // A reset stream and our own deadline end the iteration with an error too; the call knows which it was.
+      call.cancel(error);
+    } finally {
+      // No effect on a call that ended; cancels one that the reader left early.
+      call.cancel(new GrpcError(GrpcStatus.CANCELLED, "the reader left the stream"));
+    }
+    const error = await ended;
+    if (error !== undefined) throw error;
+    if (reader.isPartial) {
+      throw new GrpcError(GrpcStatus.INTERNAL, `${this.address}: the answer ends inside a message`);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#session?.close();
+    this.#session = undefined;
+  }
+
+  /** @throws {GrpcError} */
+  #start(path: string, options: GrpcCallOptions): ClientHttp2Stream {
+    if (options.signal?.aborted === true) {
+      throw new GrpcError(GrpcStatus.CANCELLED, "the call was cancelled before it began");
+    }
+    const session = this.#connected();
+    return session.request({
+      ":method": "POST",
+      ":path": path,
+      "content-type": "application/grpc",
+      te: "trailers",
+      "grpc-accept-encoding": "identity",
+      "user-agent": "torus",
+      ...(options.timeoutMs > 0 ? { "grpc-timeout": formatTimeout(options.timeoutMs) } : {}),
+      ...options.metadata,
+    });
+  }
+
+  #connected(): ClientHttp2Session {
+    if (this.#closed) throw new GrpcError(GrpcStatus.CANCELLED, "the client is closed");
+    const current = this.#session;
+    if (current !== undefined && !current.closed && !current.destroyed) return current;
+    if (this.#now() < this.#retryAt) {
+      throw new GrpcError(
+        GrpcStatus.UNAVAILABLE,
+        `${this.address}: waiting to reconnect, last error: ${this.#lastError}`,
+      );
+    }
+    return this.#connect();
+  }
+
+  #connect(): ClientHttp2Session {
+    const { tls } = this.#options;
+    const session = http2.connect(`${tls === undefined ? "http" : "https"}://${this.address}`, {
+      settings: { initialWindowSize: WINDOW_BYTES, maxFrameSize: WINDOW_BYTES, enablePush: false },
+      maxSessionMemory: 256,
+      ...(tls === undefined
+        ? {}
+        : {
+            ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+            ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+            ...(tls.key === undefined ? {} : { key: tls.key }),
+            ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+            rejectUnauthorized: tls.skipVerify !== true,
+          }),
+    });
+    const timeoutMs = this.#options.connectTimeoutMs ?? 5000;
+    const timer = setTimeout(() => {
+      session.destroy(new Error(`no connection within ${timeoutMs} ms`));
+    }, timeoutMs);
+    session.once("connect", () => {
+      clearTimeout(timer);
+      this.#failures = 0;
+      session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    });
+    session.on("error", (error) => {
+      this.#lastError = error.message === "" ? String(error) : error.message;
+    });
+    session.once("close", () => {
+      clearTimeout(timer);
+      if (this.#session !== session) return;
+      this.#session = undefined;
+      // A connection that was up and ended is made again at once; one that never came up waits.
+      if (session.connecting || session.socket === undefined || this.#lastError !== "") {
+        this.#backOff();
+      }
+    });
+    session.once("goaway", () => {
+      // Calls under way may end; new ones need a new connection.
+      if (this.#session === session) this.#session = undefined;
+    });
+    // The connection alone keeps no process alive; a call under way does, by its own socket activity.
+    this.#session = session;
+    this.#lastError = "";
+    return session;
+  }
+
+  #backOff(): void {
+    const base = this.#options.backoffBaseMs ?? 100;
+    const max = this.#options.backoffMaxMs ?? 5000;
+    const wait = Math.min(max, base * 1.6 ** this.#failures++);
+    this.#retryAt = this.#now() + wait * (0.8 + Math.random() * 0.4);
+  }
+}
+
+/** A call under way: its deadline, its cancellation, and the one status that it ends with. */
+class ClientCall {
+  readonly stream: ClientHttp2Stream;
+  readonly #address: string;
+  #end: ((error: GrpcError | undefined) => void) | undefined;
+  #result: { error: GrpcError | undefined } | undefined;
+  #transportError: Error | undefined;
+  #httpStatus = 200;
+
+  constructor(stream: ClientHttp2Stream, address: string, options: GrpcCallOptions) {
+    this.stream = stream;
+    this.#address = address;
+    const { signal, timeoutMs } = options;
+    // Timers hold 31 bits; a longer deadline is none.
+    const limited = timeoutMs > 0 && timeoutMs < 2 ** 31;
+    const deadline = limited
+      ? setTimeout(() => {
+          const text = `${address}: context deadline exceeded`;
+          this.cancel(new GrpcError(GrpcStatus.DEADLINE_EXCEEDED, text));
+        }, timeoutMs)
+      : undefined;
+    const onAbort = () =>
+      this.cancel(new GrpcError(GrpcStatus.CANCELLED, "the call was cancelled"));
+    signal?.addEventListener("abort", onAbort, { once: true });
+    stream.on("response", (headers) => {
+      this.#httpStatus = Number(headers[":status"]);
+      const status = readStatus(headers);
+      if (status !== undefined) this.#settle(status.code, status.message);
+    });
+    stream.on("trailers", (headers) => {
+      const status = readStatus(headers);
+      if (status !== undefined) this.#settle(status.code, status.message);
+    });
+    stream.on("error", (error: Error) => {
+      this.#transportError ??= error;
+    });
+    stream.once("close", () => {
+      clearTimeout(deadline);
+      signal?.removeEventListener("abort", onAbort);
+      this.#result ??= { error: this.#transportFailure() };
+      this.#end?.(this.#result.error);
+    });
+  }
+
+  onEnd(end: (error: GrpcError | undefined) => void): void {
+    this.#end = end;
+  }
+
+  /** Ends the call with this error, unless it has a status. */
+  cancel(error: unknown): void {
+    if (error instanceof GrpcError) this.#result ??= { error };
+    if (!this.stream.destroyed) this.stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  #settle(code: GrpcStatus, message: string): void {
+    this.#result ??= { error: code === GrpcStatus.OK ? undefined : new GrpcError(code, message) };
+  }
+
+  /** The status of a stream that ended without one (PROTOCOL-HTTP2.md, "Errors"; http-grpc-status-mapping.md). */
+  #transportFailure(): GrpcError {
+    const cause = this.#transportError;
+    if (this.#httpStatus !== 200) {
+      const code = STATUS_OF_HTTP[this.#httpStatus] ?? GrpcStatus.UNKNOWN;
+      return new GrpcError(code, `${this.#address}: HTTP status ${this.#httpStatus}`);
+    }
+    const rst = this.stream.rstCode;
+    const text =
+      cause?.message ?? (rst === undefined ? "connection lost" : `stream reset (${rst})`);
+    const code = STATUS_OF_RESET[rst ?? -1] ?? GrpcStatus.UNAVAILABLE;
+    return new GrpcError(code, `${this.#address}: ${text}`, { cause });
+  }
+}
+
+const STATUS_OF_RESET: Readonly<Record<number, GrpcStatus>> = {
+  [constants.NGHTTP2_ENHANCE_YOUR_CALM]: GrpcStatus.RESOURCE_EXHAUSTED,
+  [constants.NGHTTP2_INADEQUATE_SECURITY]: GrpcStatus.PERMISSION_DENIED,
+  [constants.NGHTTP2_FLOW_CONTROL_ERROR]: GrpcStatus.INTERNAL,
+  [constants.NGHTTP2_FRAME_SIZE_ERROR]: GrpcStatus.INTERNAL,
+  [constants.NGHTTP2_COMPRESSION_ERROR]: GrpcStatus.INTERNAL,
+};
+
+const STATUS_OF_HTTP: Readonly<Record<number, GrpcStatus>> = {
+  400: GrpcStatus.INTERNAL,
+  401: GrpcStatus.UNAUTHENTICATED,
+  403: GrpcStatus.PERMISSION_DENIED,
+  404: GrpcStatus.UNIMPLEMENTED,
+  429: GrpcStatus.UNAVAILABLE,
+  502: GrpcStatus.UNAVAILABLE,
+  503: GrpcStatus.UNAVAILABLE,
+  504: GrpcStatus.UNAVAILABLE,
+};

@@ -1,0 +1,238 @@
+/**
+ * One call on the server, from its HEADERS frame to its trailers. Whatever the peer sends and whatever the handler
+ * throws ends in a status, or in a reset stream when the peer is gone.
+ */
+
+import {
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { ErrorCodes } from "../error-codes.ts";
+import { acceptedEncodings, decompress, type SnappyFrameDecoder } from "./compression.ts";
+import { type Frame, FrameReader, writeFrame } from "./framing.ts";
+import { parseTimeout, readMetadata, statusTrailers } from "./metadata.ts";
+import type { MethodMetrics } from "./server-metrics.ts";
+import { type GrpcCall, GrpcError, type GrpcMethod, GrpcStatus } from "./service.ts";
+
+/** Requests and answers both stream. Only reflection needs it. */
+export type BidiMethod = {
+  kind: "bidi";
+  handler: (requests: AsyncIterable<Uint8Array>, call: GrpcCall) => AsyncIterable<Uint8Array>;
+};
+export type AnyMethod = GrpcMethod | BidiMethod;
+
+export type CallLimits = {
+  maxMessageBytes: number;
+  snappy: SnappyFrameDecoder | undefined;
+  codes: (error: unknown) => ErrorCodes;
+};
+
+export class ServerCall {
+  readonly #stream: ServerHttp2Stream;
+  readonly #limits: CallLimits;
+  readonly #metrics: MethodMetrics;
+  readonly #abort = new AbortController();
+  readonly #startedAt = performance.now();
+  readonly #encoding: string;
+  #deadline: NodeJS.Timeout | undefined;
+  #finished = false;
+
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    limits: CallLimits,
+    metrics: MethodMetrics,
+  ) {
+    this.#stream = stream;
+    this.#limits = limits;
+    this.#metrics = metrics;
+    const encoding = headers["grpc-encoding"];
+    this.#encoding = typeof encoding === "string" ? encoding : "identity";
+    metrics.started();
+    // Without a listener an error of the stream would end the process; what it means, "close" tells.
+    stream.on("error", () => {});
+    stream.once("close", () => {
+      this.#end(GrpcStatus.CANCELLED);
+      this.#abort.abort(new GrpcError(GrpcStatus.CANCELLED, "the caller is gone"));
+    });
+  }
+
+  async run(method: AnyMethod, headers: IncomingHttpHeaders, peer: string): Promise<void> {
+    try {
+      this.#checkEncoding();
+      this.#startDeadline(headers);
+      const call = { metadata: readMetadata(headers), signal: this.#abort.signal, peer };
+      if (method.kind === "bidi") {
+        await this.#sendAll(method.handler(this.#messages(), call));
+      } else {
+        const request = await this.#onlyMessage();
+        if (method.kind === "unary") this.#send(await method.handler(request, call));
+        else await this.#sendAll(method.handler(request, call));
+      }
+      this.finish(GrpcStatus.OK, "");
+    } catch (error) {
+      const { grpc, message } = this.#limits.codes(error);
+      this.finish(grpc, message);
+    }
+  }
+
+  /** Ends the call with a status, unless it has ended. The handler, when it still runs, sees its signal abort. */
+  finish(code: GrpcStatus, message: string): void {
+    if (this.#finished) return;
+    this.#end(code);
+    const stream = this.#stream;
+    if (code !== GrpcStatus.OK) this.#abort.abort(new GrpcError(code, message));
+    if (stream.destroyed || stream.closed) return;
+    const trailers = statusTrailers(code, message);
+    if (!stream.headersSent) {
+      stream.respond({ ...this.#responseHeaders(), ...trailers }, { endStream: true });
+      this.#discardRequest();
+      return;
+    }
+    stream.once("wantTrailers", () => {
+      stream.sendTrailers(trailers);
+      this.#discardRequest();
+    });
+    stream.end();
+  }
+
+  /** Stops the handler because the server stops. */
+  abandon(): void {
+    this.finish(GrpcStatus.UNAVAILABLE, "server is shutting down");
+  }
+
+  #end(code: GrpcStatus): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    clearTimeout(this.#deadline);
+    this.#metrics.handled(code, (performance.now() - this.#startedAt) / 1000);
+  }
+
+  /** A request that is not read to its end is told to stop (RFC 9113, 8.1), else it would hold the stream open. */
+  #discardRequest(): void {
+    const stream = this.#stream;
+    if (stream.readableEnded) return;
+    setImmediate(() => {
+      if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
+    });
+  }
+
+  #responseHeaders(): OutgoingHttpHeaders {
+    return {
+      ":status": 200,
+      "content-type": "application/grpc",
+      "grpc-accept-encoding": acceptedEncodings(this.#limits.snappy),
+    };
+  }
+
+  #checkEncoding(): void {
+    const accepted = acceptedEncodings(this.#limits.snappy).split(",");
+    if (!accepted.includes(this.#encoding)) {
+      throw new GrpcError(
+        GrpcStatus.UNIMPLEMENTED,
+        `unsupported encoding "${this.#encoding}", this server takes ${accepted.join(", ")}`,
+      );
+    }
+  }
+
+  #startDeadline(headers: IncomingHttpHeaders): void {
+    const header = headers["grpc-timeout"];
+    const ms = parseTimeout(typeof header === "string" ? header : undefined);
+    if (ms === undefined) return;
+    // Timers hold 31 bits; a longer deadline is none.
+    if (ms >= 2 ** 31) return;
+    this.#deadline = setTimeout(() => {
+      this.finish(GrpcStatus.DEADLINE_EXCEEDED, "context deadline exceeded");
+    }, ms);
+  }
+
+  async #open(frame: Frame): Promise<Uint8Array> {
+    this.#metrics.messageReceived();
+    if (!frame.compressed) return frame.message;
+    const { maxMessageBytes, snappy } = this.#limits;
+    return decompress(this.#encoding, frame.message, maxMessageBytes, snappy);
+  }
+
+  async *#messages(): AsyncGenerator<Uint8Array> {
+    const reader = new FrameReader(this.#limits.maxMessageBytes);
+    const chunks: AsyncIterable<Uint8Array> = this.#stream.iterator({ destroyOnReturn: false });
+    for await (const chunk of chunks) {
+      for (const frame of reader.push(chunk)) yield await this.#open(frame);
+    }
+    if (reader.isPartial) throw cutShort();
+  }
+
+  /** The request of a call that has one. Events instead of an iterator: it halves the cost of a small call. */
+  async #onlyMessage(): Promise<Uint8Array> {
+    const stream = this.#stream;
+    const frame = await new Promise<Frame>((resolve, reject) => {
+      const reader = new FrameReader(this.#limits.maxMessageBytes);
+      let only: Frame | undefined;
+      stream.on("data", (chunk: Buffer) => {
+        if (this.#finished) return;
+        try {
+          for (const next of reader.push(chunk)) {
+            if (only !== undefined) throw tooMany();
+            only = next;
+          }
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+        }
+      });
+      stream.once("end", () => {
+        if (reader.isPartial) reject(cutShort());
+        else if (only === undefined) {
+          reject(new GrpcError(GrpcStatus.INTERNAL, "the call has no request message"));
+        } else resolve(only);
+      });
+      this.#abort.signal.addEventListener("abort", () => {
+        reject(new GrpcError(GrpcStatus.CANCELLED, "the call ended before its request was read"));
+      });
+    });
+    return this.#open(frame);
+  }
+
+  /** Returns false when the socket has enough for now. */
+  #send(message: Uint8Array): boolean {
+    const stream = this.#stream;
+    if (this.#finished || stream.destroyed || stream.closed) return true;
+    if (!stream.headersSent) stream.respond(this.#responseHeaders(), { waitForTrailers: true });
+    this.#metrics.messageSent();
+    return writeFrame(stream, [message]);
+  }
+
+  async #sendAll(messages: AsyncIterable<Uint8Array>): Promise<void> {
+    for await (const message of messages) {
+      // Leaving the loop runs the handler's `finally`.
+      if (this.#finished) return;
+      if (!this.#send(message)) await this.#drained();
+    }
+    // An empty stream has headers of its own too: some clients take trailers alone for an error.
+    if (!this.#finished && !this.#stream.headersSent && !this.#stream.destroyed) {
+      this.#stream.respond(this.#responseHeaders(), { waitForTrailers: true });
+    }
+  }
+
+  #drained(): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#stream.off("drain", done);
+        this.#abort.signal.removeEventListener("abort", done);
+        resolve();
+      };
+      if (this.#abort.signal.aborted) resolve();
+      this.#stream.once("drain", done);
+      this.#abort.signal.addEventListener("abort", done);
+    });
+  }
+}
+
+function cutShort(): GrpcError {
+  return new GrpcError(GrpcStatus.INTERNAL, "the request ended inside a message");
+}
+
+function tooMany(): GrpcError {
+  return new GrpcError(GrpcStatus.INTERNAL, "the call has more than one request message");
+}
