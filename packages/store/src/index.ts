@@ -1,1 +1,5 @@
-export {};
+export { BucketBlock } from "./bucket/bucket-block.ts";
+export { FetchLimitError, ObjectTooShortError } from "./bucket/bucket-pages.ts";
+export type { GatewayEvent, GatewayOptions, ServedBlock } from "./bucket/gateway.ts";
+export { BucketGateway } from "./bucket/gateway.ts";
+export { BlockFileDamagedError } from "./bucket/index-bytes.ts";
