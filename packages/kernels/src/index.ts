@@ -17,4 +17,4 @@ export {
 } from "./write-request-buffer.ts";
 export type { TenantPart, WriteRequestOutline } from "./write-request-outline.ts";
 export { outline } from "./write-request-outline.ts";
-export { XorChunkTruncatedError, xorDecodeChunk, xorDecodeChunkInKernel } from "./xor.ts";
+export { XorChunkTruncatedError, xorDecodeChunk } from "./xor.ts";

@@ -1,10 +1,6 @@
-/**
- * Decoding XOR chunks into columns (facts: tsdb format, 6). Plain code: copying a chunk into the kernels' memory
- * and its columns out again costs what the kernel's faster loop saves, see xor.bench.ts.
- */
+/** Decoding XOR chunks into columns (facts: tsdb format, 6), through the kernel. */
 
-import { kernel, SLACK_BYTES } from "./load.ts";
-import { decodeXor } from "./twins/xor.ts";
+import { type Kernel, kernel, SLACK_BYTES } from "./load.ts";
 
 /** The chunk ends before its own sample count says. */
 export class XorChunkTruncatedError extends Error {
@@ -16,10 +12,22 @@ export class XorChunkTruncatedError extends Error {
   }
 }
 
+/** An area of the kernel's memory that every call uses in turn. */
+let area = 0;
+let areaBytes = 0;
+
+function ensureArea(k: Kernel, bytes: number): void {
+  if (bytes <= areaBytes) return;
+  k.free(area, areaBytes);
+  areaBytes = 0;
+  area = k.alloc(bytes);
+  areaBytes = bytes;
+}
+
 /**
  * Decodes a chunk into caller-owned columns and returns the number of samples.
  *
- * @param times Milliseconds. At least as long as the chunk's sample count; likewise `values`.
+ * @param times Milliseconds, rounded above 2^53. At least as long as the chunk's sample count; likewise `values`.
  * @throws {XorChunkTruncatedError}
  * @throws {RangeError} when the columns are too short.
  */
@@ -28,40 +36,21 @@ export function xorDecodeChunk(
   times: Float64Array,
   values: Float64Array,
 ): number {
-  const n = decodeXor(chunk, times, values);
-  if (n < 0) throw new XorChunkTruncatedError(chunk.length);
-  return n;
-}
-
-/** The same through the kernel, for the tests and benchmarks that compare the two. */
-export function xorDecodeChunkInKernel(
-  chunk: Uint8Array,
-  times: Float64Array,
-  values: Float64Array,
-): number {
   if (chunk.length < 2) throw new XorChunkTruncatedError(chunk.length);
-  const k = kernel();
   const count = ((chunk[0] as number) << 8) | (chunk[1] as number);
   if (count > times.length || count > values.length) {
     throw new RangeError(`${count} samples into columns of ${times.length} and ${values.length}`);
   }
-  const inSize = chunk.length + SLACK_BYTES;
-  const outSize = count * 16 + 16;
-  const at = k.alloc(inSize);
-  const out = k.alloc(outSize);
-  try {
-    k.bytes.set(chunk, at);
-    const n = k.exports.xorDecode(at, chunk.length, out, out + count * 8, -1);
-    if (n < 0) throw new XorChunkTruncatedError(chunk.length);
-    const bytes = new Uint8Array(times.buffer, times.byteOffset, n * 8);
-    bytes.set(k.bytes.subarray(out, out + n * 8));
-    // Values pass as bytes, so that the bits of a NaN stay.
-    new Uint8Array(values.buffer, values.byteOffset, n * 8).set(
-      k.bytes.subarray(out + count * 8, out + count * 8 + n * 8),
-    );
-    return n;
-  } finally {
-    k.free(at, inSize);
-    k.free(out, outSize);
-  }
+  const k = kernel();
+  const out = (chunk.length + SLACK_BYTES + 7) & ~7;
+  ensureArea(k, Math.max(out + count * 16, 16_384));
+  k.bytes.set(chunk, area);
+  const n = k.exports.xorDecode(area, chunk.length, area + out, area + out + count * 8, -1);
+  if (n < 0) throw new XorChunkTruncatedError(chunk.length);
+  // Columns are copied as numbers' bytes, so that the bits of a NaN stay.
+  const from = (area + out) >>> 3;
+  const doubles = k.doubles;
+  times.set(doubles.subarray(from, from + n));
+  values.set(doubles.subarray(from + count, from + count + n));
+  return n;
 }

@@ -18,6 +18,13 @@ class MemoryLog implements RecordLog {
   }
 }
 
+function replay(head: Head, log: MemoryLog) {
+  const into = head.beginReplay(Number.NEGATIVE_INFINITY);
+  for (const record of log.records) into.record(record);
+  into.end();
+  return into.counts;
+}
+
 const heads: Head[] = [];
 function newHead(
   log = new MemoryLog(),
@@ -193,7 +200,7 @@ test("a replay of the log gives the same head", async () => {
     ]);
   }
   const again = newHead();
-  const counts = again.replay(log.records, Number.NEGATIVE_INFINITY);
+  const counts = replay(again, log);
   expect(counts).toMatchObject({ series: 9, samples: 1500, unknownRefs: 0 });
   expect(await dump(again)).toEqual(await dump(head));
   expect([again.minTime, again.maxTime, again.seriesCount]).toEqual([
@@ -216,7 +223,7 @@ test("when the log cannot be written nothing is stored, and the next append carr
   const { verdicts } = append(head, [up("a", [START + 1, 2]), up("new", [START + 1, 3])]);
   expect(verdicts).toEqual([0, 0]);
   const again = newHead();
-  again.replay(log.records, Number.NEGATIVE_INFINITY);
+  replay(again, log);
   expect(await dump(again)).toEqual(await dump(head));
   expect(await dump(head)).toEqual([
     [

@@ -10,7 +10,7 @@ import type { ChunkQueryable, ChunkSelect, ChunkSeries, LabelSelect } from "@tor
 import { type AppendCounts, Appender, type RecordLog } from "./append.ts";
 import { truncateHead } from "./gc.ts";
 import { HeadReader } from "./read.ts";
-import { Replay, type ReplayCounts } from "./replay.ts";
+import { Replay } from "./replay.ts";
 import { HeadState } from "./state.ts";
 
 export type HeadOptions = {
@@ -38,15 +38,9 @@ export class Head implements ChunkQueryable {
     return this.#appender.append(request, chosen);
   }
 
-  /** Starts a replay into this head, which must be empty; `minTime` as for `setMinValidTime`. */
-  replay(records: Iterable<Uint8Array>, minTime: number): ReplayCounts {
-    const replay = new Replay(this.#state, minTime);
-    try {
-      for (const record of records) replay.record(record);
-    } finally {
-      replay.end();
-    }
-    return replay.counts;
+  /** Begins to fill the head, which must be empty, from its log; samples before `minTime` (ms) are passed over. */
+  beginReplay(minTime: number): Replay {
+    return new Replay(this.#state, minTime);
   }
 
   get seriesCount(): number {

@@ -58,7 +58,7 @@ export class LabelIndex {
   readonly #values = new Map<string, Map<string, number>>();
   readonly #pairNames: string[] = [];
   readonly #pairValues: string[] = [];
-  readonly #postings: (number | RefList)[] = [];
+  readonly #postings: (number | RefList | undefined)[] = [];
   readonly #addresses: number[] = [];
   #pairCount = 0;
   readonly #all = new RefList();
@@ -101,11 +101,9 @@ export class LabelIndex {
   }
 
   labelsOf(pairs: Uint32Array): Labels {
-    const out = new Array<string>(pairs.length * 2);
-    for (let i = 0; i < pairs.length; i++) {
-      const pair = pairs[i] as number;
-      out[i * 2] = this.#pairNames[pair] as string;
-      out[i * 2 + 1] = this.#pairValues[pair] as string;
+    const out: string[] = [];
+    for (const pair of pairs) {
+      out.push(this.#pairNames[pair] as string, this.#pairValues[pair] as string);
     }
     return out;
   }
@@ -194,7 +192,7 @@ export class LabelIndex {
         list.removeAll(dead);
         if (list.length > 0) continue;
       }
-      delete this.#postings[pair];
+      this.#postings[pair] = undefined;
       freed.push(this.#addresses[pair] as number);
       this.#pairCount--;
       const name = this.#pairNames[pair] as string;
