@@ -2,6 +2,7 @@ export type { Bucket, BucketCall, ObjectAttributes } from "./bucket.ts";
 export { ObjectNotFoundError } from "./bucket.ts";
 export type { BucketConfig } from "./bucket-config.ts";
 export { BucketConfigError, openBucket, parseBucketConfig } from "./bucket-config.ts";
+export { withBucketMetrics } from "./bucket-metrics.ts";
 export { FilesystemBucket } from "./filesystem.ts";
 export { InMemoryBucket } from "./memory.ts";
 export { InvalidObjectNameError } from "./object-name.ts";

@@ -13,6 +13,7 @@ import {
 } from "@torus/model";
 import { type Bucket, type BucketCall, InMemoryBucket } from "@torus/objstore";
 import fc from "fast-check";
+import { Registry } from "prom-client";
 import { afterAll, describe, expect, test } from "vitest";
 import { FetchLimitError, ObjectTooShortError } from "./bucket-pages.ts";
 import {
@@ -21,6 +22,7 @@ import {
   type GatewayOptions,
   type ServedBlock,
 } from "./gateway.ts";
+import { createGatewayMetrics } from "./gateway-metrics.ts";
 import { BlockFileDamagedError } from "./index-bytes.ts";
 
 const GOLDEN = path.join(import.meta.dirname, "../../../../test/golden");
@@ -445,6 +447,35 @@ describe("the gateway", () => {
     await expect(gateway.sync(signal)).rejects.toThrow(/503/);
     expect(gateway.blocks()).toHaveLength(1);
   });
+});
+
+test("metrics tell what is served, what is set aside, and what the cache does", async () => {
+  const bucket = new InMemoryBucket();
+  await putBlock(bucket, floats.dir, floats.ulid);
+  await bucket.put(`${newUlid(Date.now())}/meta.json`, Buffer.from("{}"));
+  const registry = new Registry();
+  const metrics = createGatewayMetrics(registry, () => 5000);
+  const { gateway } = open(bucket, { onEvent: (event) => metrics.observe(event) });
+  metrics.watch(gateway);
+  await gateway.sync(signal);
+  await select(gateway.blocks()[0] as ServedBlock);
+  await select(gateway.blocks()[0] as ServedBlock);
+  const text = await registry.metrics();
+  for (const line of [
+    'thanos_blocks_meta_synced{state="loaded"} 1',
+    'thanos_blocks_meta_synced{state="corrupted-meta-json"} 1',
+    "thanos_blocks_meta_syncs_total 1",
+    "thanos_blocks_meta_sync_failures_total 0",
+    "thanos_bucket_store_blocks_loaded 1",
+    "thanos_bucket_store_block_loads_total 1",
+    "thanos_bucket_store_block_load_failures_total 1",
+    "thanos_bucket_store_blocks_last_loaded_timestamp_seconds 5",
+    "torus_store_blocks_broken 1",
+    "torus_store_bucket_fetches_total 2",
+  ]) {
+    expect(text).toContain(`${line}\n`);
+  }
+  expect(text).toMatch(/torus_store_page_cache_hits_total [1-9]/);
 });
 
 describe("a damaged block", () => {
