@@ -11,7 +11,12 @@ import { commandHelp, overviewHelp } from "./help.ts";
 type CommandEntry = { summary: string; load: () => Promise<Command> };
 
 /** A line per command: its name, the summary of the overview, where it is. Keep it in the order of the help. */
-const COMMANDS: Readonly<Record<string, CommandEntry>> = {};
+const COMMANDS: Readonly<Record<string, CommandEntry>> = {
+  uploader: {
+    summary: "ship finished blocks of local TSDB directories into the bucket",
+    load: async () => (await import("./commands/uploader.ts")).uploader,
+  },
+};
 
 const version = process.env.TORUS_VERSION ?? "0.0.0-source";
 

@@ -43,6 +43,7 @@ export {
   type Logger,
   type LogLevel,
 } from "./log.ts";
+export { type Loop, startLoop } from "./loop.ts";
 export { createMetrics } from "./metrics.ts";
 export { Probe } from "./probe.ts";
 export { mountProbe } from "./probe-routes.ts";

@@ -20,7 +20,7 @@ export type UploaderOptions = {
   uploadCompacted: boolean;
   allowOutOfOrderUploads: boolean;
   now: () => number;
-  onEvent: (dir: string, event: ShipperEvent) => void;
+  onEvent: (directory: TsdbDirectory, event: ShipperEvent) => void;
 };
 
 export type SyncResult = {
@@ -93,7 +93,7 @@ export class Uploader {
       uploadCompacted,
       allowOutOfOrderUploads,
       now,
-      onEvent: (event) => onEvent(found.dir, event),
+      onEvent: (event) => onEvent(found, event),
     });
     this.#shippers.set(found.dir, { shipper, labels });
     return shipper;
