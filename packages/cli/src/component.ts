@@ -3,6 +3,7 @@
  * probes, the component's own parts, ready) and stops in the reverse order when a signal asks for it.
  */
 
+import { decodeSnappyFrames } from "@torus/encoding";
 import {
   ConfigError,
   createHttpMetrics,
@@ -108,6 +109,7 @@ export async function runComponent(
     metrics,
     ...classify,
     maxMessageBytes: config["grpc-max-message-size"],
+    snappy: decodeSnappyFrames,
     maxConnectionAgeMs: config["grpc-server-max-connection-age"],
     unavailable: () => (probe.isStarting ? `${name} is starting` : undefined),
   });

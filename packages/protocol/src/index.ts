@@ -1,1 +1,1 @@
-export {};
+export { encodeWriteRequest, type WriteSeries } from "./write-request-encode.ts";

@@ -29,7 +29,7 @@ export async function decompress(
     if (encoding === "gzip") return await gunzipAsync(message, { maxOutputLength: maxBytes });
     if (encoding === "snappy" && snappy !== undefined) return snappy(message, maxBytes);
   } catch (error) {
-    if (error instanceof RangeError || (error instanceof Error && /too large/i.test(error.name))) {
+    if (error instanceof RangeError || (error instanceof Error && /TooLarge/.test(error.name))) {
       throw new GrpcError(
         GrpcStatus.RESOURCE_EXHAUSTED,
         `received message after decompression larger than max (${maxBytes})`,
