@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "ship finished blocks of local TSDB directories into the bucket",
     load: async () => (await import("./commands/uploader.ts")).uploader,
   },
+  "tools hashring": {
+    summary: "print the owners of the series on standard input",
+    load: async () => (await import("./commands/tools-hashring.ts")).toolsHashring,
+  },
 };
 
 const version = process.env.TORUS_VERSION ?? "0.0.0-source";
