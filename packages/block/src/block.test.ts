@@ -171,8 +171,7 @@ const NOW = Date.UTC(2026, 5, 1);
 const rules: FetchRules = {
   ignoreDeletionMarksDelayMs: DAY,
   consistencyDelayMs: 0,
-  mint: Number.MIN_SAFE_INTEGER,
-  maxt: Number.MAX_SAFE_INTEGER,
+  timeRange: () => ({ mint: Number.MIN_SAFE_INTEGER, maxt: Number.MAX_SAFE_INTEGER }),
   concurrency: 4,
 };
 
@@ -224,7 +223,11 @@ describe("the fetcher", () => {
     const stranger = newUlid(NOW);
     await bucket.put(`${stranger}/meta.json`, await bucket.get(`${whole.ulid}/meta.json`));
     await bucket.put("debug/metas/x.json", new Uint8Array(1));
-    const found = await new BlockFetcher(bucket, { ...rules, mint: 5 }, () => NOW).fetch();
+    const found = await new BlockFetcher(
+      bucket,
+      { ...rules, timeRange: () => ({ mint: 5, maxt: 10 }) },
+      () => NOW,
+    ).fetch();
     expect(found.blocks.map((block) => block.ulid)).toEqual([whole.ulid, soon.ulid].sort());
     expect(found.partial).toEqual([partial]);
     expect([...found.broken.keys()].sort()).toEqual([broken, stranger].sort());

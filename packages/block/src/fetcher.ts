@@ -30,9 +30,8 @@ export type FetchRules = {
   ignoreDeletionMarksDelayMs: number;
   /** Younger blocks are left out, except those of the compactor. */
   consistencyDelayMs: number;
-  /** Blocks that have nothing in [mint, maxt] are left out. */
-  mint: number;
-  maxt: number;
+  /** Blocks that have nothing in [mint, maxt] are left out. Asked at every look, since it may move with the clock. */
+  timeRange: () => { mint: number; maxt: number };
   /** Blocks asked about at a time. */
   concurrency: number;
 };
@@ -130,7 +129,8 @@ export class BlockFetcher {
   }
 
   #judge(meta: BlockMeta, deletionSeconds: number | undefined): BlockState {
-    const { mint, maxt, ignoreDeletionMarksDelayMs, consistencyDelayMs } = this.#rules;
+    const { timeRange, ignoreDeletionMarksDelayMs, consistencyDelayMs } = this.#rules;
+    const { mint, maxt } = timeRange();
     if (meta.maxTime <= mint || meta.minTime > maxt) return "time-excluded";
     const now = this.#now();
     if (

@@ -45,7 +45,10 @@ export class BucketBlock implements ChunkQueryable {
   }
 
   async *selectChunks(select: ChunkSelect): AsyncIterable<readonly ChunkSeries[]> {
-    if (!this.#overlaps(select)) return;
+    if (this.#overlaps(select)) yield* readAhead(this.#batches(select));
+  }
+
+  async *#batches(select: ChunkSelect): AsyncGenerator<readonly ChunkSeries[]> {
     const context = this.#context(select.signal);
     const header = await this.#header(select.signal);
     const ids = await selectPostings(
@@ -101,7 +104,6 @@ export class BucketBlock implements ChunkQueryable {
     }
   }
 
-  /** Reads a batch ahead: while the caller works on one, the next is on its way. */
   async *#entries(
     header: IndexHeader,
     ids: Uint32Array,
@@ -109,22 +111,11 @@ export class BucketBlock implements ChunkQueryable {
     context: ReadContext,
   ): AsyncIterable<SeriesEntry[]> {
     let size = FIRST_BATCH_SERIES;
-    let at = 0;
-    const read = () => {
+    for (let at = 0; at < ids.length; ) {
       const batch = ids.subarray(at, at + size);
       at += batch.length;
       size = Math.min(size * 2, MAX_BATCH_SERIES);
-      const entries = readSeries(header, this.#pages, this.#indexName, batch, range, context);
-      // A caller that leaves early never awaits it.
-      entries.catch(() => undefined);
-      return entries;
-    };
-    let next = ids.length > 0 ? read() : undefined;
-    while (next !== undefined) {
-      const entries: SeriesEntry[] = await next;
-      context.signal.throwIfAborted();
-      next = at < ids.length ? read() : undefined;
-      yield entries;
+      yield await readSeries(header, this.#pages, this.#indexName, batch, range, context);
     }
   }
 
@@ -134,6 +125,7 @@ export class BucketBlock implements ChunkQueryable {
     context: ReadContext,
   ): Promise<ChunkSeries[]> {
     if (skipChunks) return entries.map(({ labels }) => ({ labels, chunks: [] }));
+    context.signal.throwIfAborted();
     const places = entries.map((entry) => entry.chunks);
     const chunks = await readChunks(this.#pages, this.meta.ulid, places, context);
     return entries.map(({ labels }, i) => ({ labels, chunks: chunks[i] ?? [] }));
@@ -145,6 +137,23 @@ export class BucketBlock implements ChunkQueryable {
 
   #overlaps({ mint, maxt }: { mint: number; maxt: number }): boolean {
     return this.meta.minTime <= maxt && mint < this.meta.maxTime;
+  }
+}
+
+/** Gives on what it reads, one item behind: while the caller works on one, the next is on its way. */
+async function* readAhead<T>(items: AsyncGenerator<T>): AsyncIterable<T> {
+  try {
+    for (let next = items.next(); ; ) {
+      const item = await next;
+      if (item.done === true) return;
+      next = items.next();
+      // A caller that leaves now never awaits it.
+      next.catch(() => undefined);
+      yield item.value;
+    }
+  } finally {
+    // Not awaited: what is on its way ends by the caller's signal or by itself.
+    items.return(undefined).catch(() => undefined);
   }
 }
 

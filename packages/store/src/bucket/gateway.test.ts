@@ -79,8 +79,7 @@ function open(bucket: Bucket, change: Partial<GatewayOptions> = {}) {
   const gateway = new BucketGateway(bucket, {
     ignoreDeletionMarksDelayMs: 86_400_000,
     consistencyDelayMs: 0,
-    mint: Number.MIN_SAFE_INTEGER,
-    maxt: Number.MAX_SAFE_INTEGER,
+    timeRange: () => ({ mint: Number.MIN_SAFE_INTEGER, maxt: Number.MAX_SAFE_INTEGER }),
     concurrency: 4,
     dataDir: mkdtempSync(`${scratch}/data-`),
     pageCacheBytes: 64 << 20,
@@ -351,6 +350,34 @@ describe("the cache", () => {
     expect(bucket.requests).toBe(2);
     bucket.failing = true;
     expect(await select(block)).toHaveLength(floats.series.length);
+  });
+
+  test("lets a query go on that waited for another's request when that one is given up", async () => {
+    const controller = new AbortController();
+    let waiting: (() => void) | undefined;
+    const bucket = new (class extends InMemoryBucket {
+      blocked = false;
+      override async getRange(name: string, offset: number, length: number, call: BucketCall = {}) {
+        if (this.blocked) {
+          this.blocked = false;
+          await new Promise<void>((resolve) => {
+            waiting = resolve;
+          });
+        }
+        return await super.getRange(name, offset, length, call);
+      }
+    })();
+    await putBlock(bucket, floats.dir, floats.ulid);
+    const block = await served(bucket);
+    bucket.blocked = true;
+    const given = select(block, { signal: controller.signal }).catch((error: Error) => error.name);
+    while (waiting === undefined) await new Promise((resolve) => setImmediate(resolve));
+    const other = select(block);
+    await new Promise((resolve) => setImmediate(resolve));
+    controller.abort();
+    waiting();
+    expect(await given).toBe("AbortError");
+    expect(await other).toHaveLength(floats.series.length);
   });
 
   test("that holds nothing gives the same answers", async () => {
