@@ -97,7 +97,10 @@ export class HttpServer {
     const path = query === -1 ? url : url.slice(0, query);
     const raw = this.#raw.get(path);
     observeHttp(this.#options.metrics, request, response, raw === undefined ? undefined : path);
-    if (this.#server.listening === false) response.setHeader("connection", "close");
+    response.once("close", () => {
+      // The connection of a request that was under way when the stop began is idle only now.
+      if (!this.#server.listening) setImmediate(() => this.#server.closeIdleConnections());
+    });
     if (raw === undefined) {
       // The last callback instead of a last route: components mount theirs while the server already answers.
       this.app(request as Request, response as Response, (error?: unknown) => {

@@ -130,7 +130,7 @@ class Http2GrpcClient implements GrpcClient {
       throw new GrpcError(GrpcStatus.CANCELLED, "the call was cancelled before it began");
     }
     const session = this.#connected();
-    return session.request({
+    const headers = {
       ":method": "POST",
       ":path": path,
       "content-type": "application/grpc",
@@ -139,7 +139,15 @@ class Http2GrpcClient implements GrpcClient {
       "user-agent": "torus",
       ...(options.timeoutMs > 0 ? { "grpc-timeout": formatTimeout(options.timeoutMs) } : {}),
       ...options.metadata,
-    });
+    };
+    try {
+      return session.request(headers);
+    } catch (error) {
+      // A session that ended a moment ago, or metadata that no header can hold.
+      const gone = session.closed || session.destroyed;
+      const code = gone ? GrpcStatus.UNAVAILABLE : GrpcStatus.INVALID_ARGUMENT;
+      throw new GrpcError(code, `${this.address}: begin call ${path}`, { cause: error });
+    }
   }
 
   #connected(): ClientHttp2Session {
