@@ -102,6 +102,7 @@ async function runDemo(plan: ClusterPlan, intervalMs: number, env: CommandEnv): 
     if (!stop.isRequested) await feed.start();
     if (!stop.isRequested) {
       await Promise.race([firstAnswer(plan), stop.requested]);
+      cluster.isUp = true;
       say(demoText(plan, (name) => cluster.pid(name)));
       commands = createInterface({ input: env.stdin });
       commands.on("line", (line) => {
@@ -132,6 +133,8 @@ class DemoCluster {
   readonly #running = new Map<string, ComponentProcess>();
   #failed: ComponentProcess | undefined;
   #stopping = false;
+  /** From then on a component that ends is one that its user can start again. */
+  isUp = false;
 
   constructor(plan: ClusterPlan, say: (line: string) => void) {
     this.#plan = plan;
@@ -190,7 +193,7 @@ class DemoCluster {
     this.#running.set(plan.name, component);
     if (again) this.#say(`${plan.name} is started again, pid ${component.pid}`);
     void component.exited.then(({ code, signal }) => {
-      if (this.#stopping) return;
+      if (this.#stopping || !this.isUp) return;
       this.#say(
         `${plan.name} (pid ${component.pid}) ended with ${signal ?? `status ${code}`}; type "start" and Enter to start it again. Its log: ${component.logFile}`,
       );

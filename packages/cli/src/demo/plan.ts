@@ -11,6 +11,8 @@ export type ClusterOptions = {
   replicationFactor: number;
   /** Gives each listener its port; called once for each, in the order of the plan. */
   port: (component: string, listener: "http" | "grpc" | "remote-write") => number;
+  /** bucket.yml; a directory beside the data when it is not given. */
+  bucketConfig?: string;
   /** Further flags by command. */
   extra?: Readonly<Record<string, readonly string[]>>;
 };
@@ -23,8 +25,9 @@ export type ComponentPlan = {
   /** host:port */
   http: string;
   grpc: string;
-  /** Receivers only. */
+  /** Receivers only: the listener's host:port, and --tsdb.path. */
   remoteWrite: string | undefined;
+  tsdbPath: string | undefined;
 };
 
 export type ClusterPlan = {
@@ -58,7 +61,8 @@ export function planCluster(options: ClusterOptions): ClusterPlan {
       listeners.push(`--remote-write.address=${remoteWrite}`, `--receive.local-endpoint=${grpc}`);
     }
     const all = [...listeners, ...args, ...(extra[command] ?? [])];
-    return { name, command, args: all, http, grpc, remoteWrite };
+    const tsdbPath = command === "receive" ? at(name) : undefined;
+    return { name, command, args: all, http, grpc, remoteWrite, tsdbPath };
   };
 
   const names = Array.from({ length: receivers }, (_, i) => `receive-${i}`);
@@ -87,7 +91,9 @@ export function planCluster(options: ClusterOptions): ClusterPlan {
     dataDir,
     files: {
       [hashrings]: `${JSON.stringify([{ hashring: "default", endpoints: ring.map(({ grpc }) => grpc) }], null, 2)}\n`,
-      [bucket]: `type: FILESYSTEM\nconfig:\n  directory: ${JSON.stringify(at("bucket"))}\n`,
+      [bucket]:
+        options.bucketConfig ??
+        `type: FILESYSTEM\nconfig:\n  directory: ${JSON.stringify(at("bucket"))}\n`,
     },
     components: [...ring, uploader, store, query],
   };
