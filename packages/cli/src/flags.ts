@@ -12,6 +12,7 @@ import {
   parseLabel,
   parseNumber,
 } from "./flag-values.ts";
+import { parseTimeOrDuration } from "./time-or-duration.ts";
 
 export type Flag<T> = {
   readonly help: string;
@@ -114,6 +115,10 @@ export const flag = {
   /** Milliseconds. */
   duration: (help: string, options: FlagOptions): Flag<number> =>
     single(help, "DURATION", parseDuration, options),
+
+  /** A time, or a duration from the time at which it is asked for; Unix milliseconds. */
+  time: (help: string, options: FlagOptions): Flag<(nowMs: number) => number> =>
+    single(help, "TIME", parseTimeOrDuration, options),
 
   bytes: (help: string, options: FlagOptions): Flag<number> =>
     single(help, "SIZE", parseBytes, options),

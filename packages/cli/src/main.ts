@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "ship finished blocks of local TSDB directories into the bucket",
     load: async () => (await import("./commands/uploader.ts")).uploader,
   },
+  store: {
+    summary: "serve blocks from the bucket over StoreAPI",
+    load: async () => (await import("./commands/store.ts")).store,
+  },
   "tools hashring": {
     summary: "print the owners of the series on standard input",
     load: async () => (await import("./commands/tools-hashring.ts")).toolsHashring,

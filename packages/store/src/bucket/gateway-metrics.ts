@@ -115,6 +115,8 @@ export function createGatewayMetrics(registry: Registry, now: () => number): Gat
         case "block-broken":
           loadFailures.inc();
           break;
+        case "block-look-failed":
+          break;
       }
     },
     watch(gateway) {

@@ -459,6 +459,25 @@ describe("the gateway", () => {
     expect(gateway.blocks()).toHaveLength(2);
   });
 
+  test("looks again until it is told to stop, and says when the first look succeeded", async () => {
+    let looks = 0;
+    const bucket = new (class extends InMemoryBucket {
+      override async *list(prefix: string) {
+        if (prefix === "" && ++looks === 1) throw new Error("503 slow down");
+        yield* super.list(prefix);
+      }
+    })();
+    const controller = new AbortController();
+    const { gateway, events } = open(bucket);
+    let first = 0;
+    const running = gateway.keepSynced(1, controller.signal, () => first++);
+    while (looks < 4) await new Promise((resolve) => setImmediate(resolve));
+    controller.abort();
+    await running;
+    expect(first).toBe(1);
+    expect(events.slice(0, 3).map(({ kind }) => kind)).toEqual(["sync-failed", "synced", "synced"]);
+  });
+
   test("goes on serving what it has while the bucket does not answer", async () => {
     let failing = false;
     const bucket = new (class extends InMemoryBucket {

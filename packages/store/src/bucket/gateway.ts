@@ -8,6 +8,7 @@
 
 import { readdir, rm } from "node:fs/promises";
 import path from "node:path";
+import { setTimeout } from "node:timers/promises";
 import type { BlockMeta, BlockState, FetchedBlocks, FetchRules } from "@torus/block";
 import { BlockFetcher } from "@torus/block";
 import { isUlid, type Labels } from "@torus/model";
@@ -17,6 +18,9 @@ import { PageCache } from "./bucket-pages.ts";
 import { ByteLru } from "./byte-lru.ts";
 import type { IndexHeader } from "./index-header.ts";
 import { openIndexHeader } from "./index-header.ts";
+
+/** Pause after a look at the bucket that failed. */
+const RETRY_MS = 5000;
 
 export type GatewayOptions = FetchRules & {
   /** For index headers. */
@@ -39,7 +43,9 @@ export type GatewayEvent =
   | { kind: "sync-failed"; seconds: number; error: Error }
   | { kind: "block-loaded"; ulid: string }
   | { kind: "block-dropped"; ulid: string }
-  | { kind: "block-broken"; ulid: string; error: Error };
+  | { kind: "block-broken"; ulid: string; error: Error }
+  /** Served on, by what an earlier look found: its list or its deletion mark could not be read. */
+  | { kind: "block-look-failed"; ulid: string; error: Error };
 
 /** A block to serve. */
 export type ServedBlock = {
@@ -110,7 +116,12 @@ export class BucketGateway {
       onEvent({ kind: "sync-failed", seconds: seconds(), error: error as Error });
       throw error;
     }
-    const broken = new Map(found.broken);
+    const served = new Set(found.blocks.map((meta) => meta.ulid));
+    const broken = new Map<string, Error>();
+    for (const [ulid, error] of found.broken) {
+      if (served.has(ulid)) onEvent({ kind: "block-look-failed", ulid, error });
+      else broken.set(ulid, error);
+    }
     const blocks = new Map<string, ServedBlock>();
     const queue = found.blocks.values();
     const work = async () => {
@@ -135,8 +146,31 @@ export class BucketGateway {
     }
     this.#blocks = blocks;
     this.#broken = broken;
-    await this.#removeOldHeaders(new Set(found.blocks.map((meta) => meta.ulid)));
+    await this.#removeOldHeaders(served);
     onEvent({ kind: "synced", seconds: seconds(), counts: found.counts });
+  }
+
+  /**
+   * Looks at the bucket until `signal` is aborted, then resolves. After a failure it looks again soon.
+   *
+   * @param intervalMs From the end of one look to the start of the next.
+   * @param onFirst Called once, after the first look that succeeded: from then on an answer without a block
+   *   means that the bucket has none.
+   */
+  async keepSynced(intervalMs: number, signal: AbortSignal, onFirst: () => void): Promise<void> {
+    let isFirst = true;
+    while (!signal.aborted) {
+      let pauseMs = intervalMs;
+      try {
+        await this.sync(signal);
+        if (isFirst) onFirst();
+        isFirst = false;
+      } catch {
+        // `sync` has reported it.
+        pauseMs = Math.min(intervalMs, RETRY_MS);
+      }
+      await setTimeout(pauseMs, undefined, { signal }).catch(() => undefined);
+    }
   }
 
   #serve(meta: BlockMeta): ServedBlock {
