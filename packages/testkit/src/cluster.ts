@@ -80,6 +80,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     dataDir: dir,
     receivers,
     replicationFactor,
+    syncInterval: "1s",
     port: () => ports.pop() ?? 0,
     extra: { ...options.extra, receive: [...receive, ...(options.extra?.receive ?? [])] },
     ...(bucketConfig === undefined ? {} : { bucketConfig }),

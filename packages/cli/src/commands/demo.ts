@@ -76,6 +76,7 @@ function planDemo(config: Config<typeof flags>): ClusterPlan {
     receivers,
     replicationFactor,
     port,
+    syncInterval: "30s",
   });
   const ports = [internal, remoteWrite, config["query-port"] + 1];
   if (Math.max(...ports) > 65_536) throw new UsageError("ports end at 65535");

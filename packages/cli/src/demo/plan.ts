@@ -13,6 +13,8 @@ export type ClusterOptions = {
   port: (component: string, listener: "http" | "grpc" | "remote-write") => number;
   /** bucket.yml; a directory beside the data when it is not given. */
   bucketConfig?: string;
+  /** How often the uploader looks for new blocks, and the store gateway into the bucket: `30s`. */
+  syncInterval: string;
   /** Further flags by command. */
   extra?: Readonly<Record<string, readonly string[]>>;
 };
@@ -77,10 +79,12 @@ export function planCluster(options: ClusterOptions): ClusterPlan {
   );
   const uploader = component("uploader", "uploader", [
     ...names.map((name) => `--tsdb.path=${at(name)}`),
+    `--shipper.sync-interval=${options.syncInterval}`,
     `--objstore.config-file=${bucket}`,
   ]);
   const store = component("store", "store", [
     `--data-dir=${at("store")}`,
+    `--sync-block-duration=${options.syncInterval}`,
     `--objstore.config-file=${bucket}`,
   ]);
   const query = component("query", "query", [
