@@ -1,1 +1,50 @@
-export { encodeWriteRequest, type WriteSeries } from "./write-request-encode.ts";
+export { readLabel, readMatcher, writeLabels, writeMatchers } from "./labels.ts";
+export type { EndpointInfo, TsdbInfo } from "./proto.ts";
+export { decodeInfo, encodeInfo, PROTO_FILES, protoDir } from "./proto.ts";
+export type { WriteSeries } from "./remote-write.ts";
+export { encodeWriteRequest, writeRequestTail } from "./remote-write.ts";
+export type {
+  LabelsRequest,
+  LabelsResponse,
+  QueryHints,
+  SeriesRequest,
+  ShardInfo,
+} from "./store-requests.ts";
+export {
+  decodeLabelsRequest,
+  decodeLabelsResponse,
+  decodeSeriesRequest,
+  emptySeriesRequest,
+  encodeLabelsRequest,
+  encodeLabelsResponse,
+  encodeSeriesRequest,
+  PartialResponse,
+} from "./store-requests.ts";
+export type {
+  Aggregate,
+  OutgoingChunk,
+  SeriesFrame,
+  WireChunk,
+  WireSeries,
+} from "./store-series.ts";
+export {
+  AGGREGATES,
+  batchFrame,
+  chunkHash,
+  claimedSamples,
+  decodeSeriesResponse,
+  NoWireEncodingError,
+  warningFrame,
+  writeSeries,
+} from "./store-series.ts";
+export {
+  boolField,
+  bytesField,
+  int64Field,
+  MessageMalformedError,
+  readFields,
+  readInt64,
+  stringField,
+  WireType,
+  writeInt64,
+} from "./wire.ts";

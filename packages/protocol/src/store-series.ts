@@ -1,0 +1,200 @@
+/**
+ * SeriesResponse, walked and written by hand: the body of every query.
+ *
+ *   SeriesResponse { series = 1 | warning = 2 | hints = 3 | batch = 4 { series = 1 ... } }
+ *   Series { labels = 1 { name = 1, value = 2 } ..., chunks = 2 { min = 1, max = 2, raw = 3 .. counter = 8 } ... }
+ *   Chunk { type = 1, data = 2, hash = 3 }
+ */
+
+import { ByteReader, ByteWriter, xxh64 } from "@torus/encoding";
+import { ChunkEncoding, type Labels } from "@torus/model";
+import { readLabel, varintSize, writeLabels } from "./labels.ts";
+import { MessageMalformedError, readFields, readInt64, writeInt64 } from "./wire.ts";
+
+export const AGGREGATES = ["raw", "count", "sum", "min", "max", "counter"] as const;
+export type Aggregate = (typeof AGGREGATES)[number];
+
+/** An undecoded chunk as it travels. `data` is a view of the message it came in. */
+export type WireChunk = {
+  minTime: number;
+  maxTime: number;
+  /** The encoding byte on disk, which is one more than StoreAPI's number. */
+  encoding: ChunkEncoding;
+  data: Uint8Array;
+  /** XXH64 of `data`; 0 when the sender gave none. */
+  hash: bigint;
+  aggregate: Aggregate;
+};
+
+export type WireSeries = { labels: Labels; chunks: WireChunk[] };
+
+/** What one message of the stream says. */
+export type SeriesFrame = { series: WireSeries[]; warnings: string[] };
+
+/** @throws {MessageMalformedError} */
+export function decodeSeriesResponse(bytes: Uint8Array): SeriesFrame {
+  const out: SeriesFrame = { series: [], warnings: [] };
+  readFields("SeriesResponse", bytes, (number, wire, reader) => {
+    if (wire !== 2) return false;
+    if (number === 1) out.series.push(decodeSeries(reader.lengthPrefixed()));
+    else if (number === 2) out.warnings.push(reader.string());
+    else if (number === 4) {
+      readFields("SeriesBatch", reader.lengthPrefixed(), (n, w, inner) => {
+        if (n !== 1 || w !== 2) return false;
+        out.series.push(decodeSeries(inner.lengthPrefixed()));
+        return true;
+      });
+    } else return false;
+    return true;
+  });
+  return out;
+}
+
+function decodeSeries(bytes: Uint8Array): WireSeries {
+  const labels: string[] = [];
+  const chunks: WireChunk[] = [];
+  readFields("Series", bytes, (number, wire, reader) => {
+    if (wire !== 2 || number > 2) return false;
+    if (number === 1) readLabel(reader.lengthPrefixed(), labels);
+    else decodeAggrChunk(reader.lengthPrefixed(), chunks);
+    return true;
+  });
+  return { labels, chunks };
+}
+
+function decodeAggrChunk(bytes: Uint8Array, chunks: WireChunk[]): void {
+  let minTime = 0;
+  let maxTime = 0;
+  const first = chunks.length;
+  readFields("AggrChunk", bytes, (number, wire, reader) => {
+    if (number === 1 && wire === 0) minTime = readInt64(reader);
+    else if (number === 2 && wire === 0) maxTime = readInt64(reader);
+    else if (number >= 3 && number <= 8 && wire === 2) {
+      const aggregate = AGGREGATES[number - 3] as Aggregate;
+      chunks.push(decodeChunk(reader.lengthPrefixed(), aggregate));
+    } else return false;
+    return true;
+  });
+  for (let i = first; i < chunks.length; i++) {
+    const chunk = chunks[i] as WireChunk;
+    chunk.minTime = minTime;
+    chunk.maxTime = maxTime;
+  }
+}
+
+function decodeChunk(bytes: Uint8Array, aggregate: Aggregate): WireChunk {
+  let type = 0;
+  let data: Uint8Array = new Uint8Array(0);
+  let hash = 0n;
+  readFields("Chunk", bytes, (number, wire, reader) => {
+    if (number === 1 && wire === 0) type = reader.uvarint();
+    else if (number === 2 && wire === 2) data = reader.lengthPrefixed();
+    else if (number === 3 && wire === 0) hash = reader.uvarintBig();
+    else return false;
+    return true;
+  });
+  if (type > 2) throw new MessageMalformedError("Chunk", `encoding ${type}`);
+  return { minTime: 0, maxTime: 0, encoding: (type + 1) as ChunkEncoding, data, hash, aggregate };
+}
+
+/** A chunk encoding for which StoreAPI has no number: XOR2 and those with start timestamps. */
+export class NoWireEncodingError extends Error {
+  readonly encoding: number;
+  constructor(encoding: number) {
+    super(`chunk encoding ${encoding} has no number in StoreAPI`);
+    this.name = "NoWireEncodingError";
+    this.encoding = encoding;
+  }
+}
+
+export type OutgoingChunk = Pick<WireChunk, "minTime" | "maxTime" | "encoding" | "data">;
+
+/** Appends a Series field with raw chunks, hashes included, as field 1 of whatever `out` holds. */
+export function writeSeries(
+  out: ByteWriter,
+  labels: Labels,
+  chunks: readonly OutgoingChunk[],
+): void {
+  const body = scratch;
+  body.reset();
+  writeLabels(body, 1, labels);
+  for (const chunk of chunks) writeAggrChunk(body, chunk);
+  out.uvarint(0x0a);
+  out.uvarint(body.length);
+  out.bytes(body.written);
+}
+
+const scratch = new ByteWriter(1 << 16);
+const times = new ByteWriter(32);
+
+function writeAggrChunk(
+  out: ByteWriter,
+  { minTime, maxTime, encoding, data }: OutgoingChunk,
+): void {
+  if (encoding > ChunkEncoding.FLOAT_HISTOGRAM) throw new NoWireEncodingError(encoding);
+  const hash = xxh64(data);
+  const type = encoding - 1;
+  const chunkSize =
+    (type === 0 ? 0 : 2) +
+    1 +
+    varintSize(data.length) +
+    data.length +
+    (hash === 0n ? 0 : 1 + hashSize(hash));
+  times.reset();
+  if (minTime !== 0) {
+    times.u8(0x08);
+    writeInt64(times, minTime);
+  }
+  if (maxTime !== 0) {
+    times.u8(0x10);
+    writeInt64(times, maxTime);
+  }
+  out.u8(0x12);
+  out.uvarint(times.length + 1 + varintSize(chunkSize) + chunkSize);
+  out.bytes(times.written);
+  out.u8(0x1a);
+  out.uvarint(chunkSize);
+  if (type !== 0) {
+    out.u8(0x08);
+    out.u8(type);
+  }
+  out.u8(0x12);
+  out.uvarint(data.length);
+  out.bytes(data);
+  if (hash !== 0n) {
+    out.u8(0x18);
+    out.uvarintBig(hash);
+  }
+}
+
+function hashSize(hash: bigint): number {
+  let size = 1;
+  for (let rest = hash >> 7n; rest > 0n; rest >>= 7n) size++;
+  return size;
+}
+
+/** A message of the stream that holds several series: what `writeSeries` wrote, as a batch. */
+export function batchFrame(series: Uint8Array): Uint8Array {
+  const out = new ByteWriter(series.length + 8);
+  out.uvarint(0x22);
+  out.uvarint(series.length);
+  out.bytes(series);
+  return out.copy();
+}
+
+export function warningFrame(text: string): Uint8Array {
+  const out = new ByteWriter(text.length + 16);
+  out.uvarint(0x12);
+  out.string(text);
+  return out.copy();
+}
+
+/** The chunks' hash, computed where the sender gave none. */
+export function chunkHash(chunk: WireChunk): bigint {
+  return chunk.hash !== 0n ? chunk.hash : xxh64(chunk.data);
+}
+
+/** The number of samples that a chunk's header claims. */
+export function claimedSamples(data: Uint8Array): number {
+  return data.length < 2 ? 0 : new ByteReader(data).u16();
+}
