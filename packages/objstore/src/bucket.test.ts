@@ -30,19 +30,8 @@ afterAll(async () => {
 
 let made = 0;
 function openS3(extra = ""): Promise<Bucket> {
-  return openBucket(
-    parseBucketConfig(`
-type: S3
-config:
-  bucket: bucket-${made++}
-  endpoint: ${s3?.endpoint}
-  insecure: true
-  access_key: ${s3?.accessKey}
-  secret_key: ${s3?.secretKey}
-  create_bucket: true
-  part_size: 5242880
-${extra}`),
-  );
+  const config = `${s3?.bucketConfig(`bucket-${made++}`)}  part_size: 5242880\n${extra}`;
+  return openBucket(parseBucketConfig(config));
 }
 
 type Opening = [name: string, open: () => Promise<Bucket>];

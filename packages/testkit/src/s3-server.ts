@@ -17,6 +17,8 @@ export type S3Server = {
   endpoint: string;
   accessKey: string;
   secretKey: string;
+  /** bucket.yml for a bucket of this name, which is made when it is first opened. */
+  bucketConfig(name: string): string;
   stop(): Promise<void>;
 };
 
@@ -79,10 +81,22 @@ export async function startS3Server(weed: string): Promise<S3Server> {
     rmSync(dir, { recursive: true, force: true });
   };
   const endpoint = `127.0.0.1:${ports[0]}`;
+  const bucketConfig = (name: string) =>
+    [
+      "type: S3",
+      "config:",
+      `  bucket: ${name}`,
+      `  endpoint: ${endpoint}`,
+      "  insecure: true",
+      `  access_key: ${accessKey}`,
+      `  secret_key: ${secretKey}`,
+      "  create_bucket: true",
+      "",
+    ].join("\n");
   for (let attempt = 0; attempt < 300; attempt++) {
     if (child.exitCode !== null) break;
     if (await answers(`http://${endpoint}/healthz`))
-      return { endpoint, accessKey, secretKey, stop };
+      return { endpoint, accessKey, secretKey, bucketConfig, stop };
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   await stop();

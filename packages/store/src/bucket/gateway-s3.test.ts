@@ -30,11 +30,8 @@ afterAll(async () => {
 });
 
 test.skipIf(weed === undefined)(`a block goes up and is answered from S3${whyNot}`, async () => {
-  const bucket = await openBucket(
-    parseBucketConfig(
-      `{type: S3, prefix: some/where, config: {bucket: blocks, endpoint: "${s3?.endpoint}", insecure: true, access_key: ${s3?.accessKey}, secret_key: ${s3?.secretKey}, create_bucket: true}}`,
-    ),
-  );
+  const config = `${s3?.bucketConfig("blocks")}prefix: some/where\n`;
+  const bucket = await openBucket(parseBucketConfig(config));
   const block = path.join(GOLDEN, "bucket", ULID);
   for (const name of ["chunks", "index"]) {
     cpSync(path.join(block, name), path.join(scratch, "tsdb", ULID, name), { recursive: true });
