@@ -1,8 +1,6 @@
 export { readLabel, readMatcher, writeLabels, writeMatchers } from "./labels.ts";
 export type { EndpointInfo, TsdbInfo } from "./proto.ts";
 export { decodeInfo, encodeInfo, PROTO_FILES, protoDir } from "./proto.ts";
-export type { WriteSeries } from "./remote-write.ts";
-export { encodeWriteRequest, writeRequestTail } from "./remote-write.ts";
 export type {
   LabelsRequest,
   LabelsResponse,
@@ -48,3 +46,6 @@ export {
   WireType,
   writeInt64,
 } from "./wire.ts";
+export type { WriteSeries } from "./write-request-encode.ts";
+export { encodeWriteRequest } from "./write-request-encode.ts";
+export { writeRequestTail } from "./write-request-tail.ts";

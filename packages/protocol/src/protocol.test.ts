@@ -86,8 +86,11 @@ test.each(named(calls, "/thanos.Store/Series"))(
     for (const { hex: given } of call.responses ?? []) {
       const frame = decodeSeriesResponse(bytes(given));
       if (frame.warnings.length > 0) continue;
-      if (frame.series.some(({ chunks }) => chunks.some(({ aggregate }) => aggregate !== "raw")))
-        continue;
+      // We write raw chunks only; of a downsampled block come others, or empty ones where none was asked for.
+      const raw = frame.series.every(({ chunks }) =>
+        chunks.every(({ aggregate }) => aggregate === "raw"),
+      );
+      if (!raw || DOWNSAMPLED.has(call.name)) continue;
       const out = new ByteWriter();
       for (const { labels, chunks } of frame.series) writeSeries(out, labels, chunks);
       const again = given.startsWith("22") ? batchFrame(out.copy()) : out.copy();
