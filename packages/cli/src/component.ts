@@ -3,7 +3,9 @@
  * probes, the component's own parts, ready) and stops in the reverse order when a signal asks for it.
  */
 
+import path from "node:path";
 import { decodeSnappyFrames } from "@torus/encoding";
+import { PROTO_FILES, protoDir } from "@torus/protocol";
 import {
   ConfigError,
   createHttpMetrics,
@@ -22,6 +24,7 @@ import {
   type Logger,
   mountProbe,
   Probe,
+  reflectionMethods,
   stopOnSignals,
 } from "@torus/server";
 import type { Registry } from "prom-client";
@@ -114,7 +117,10 @@ export async function runComponent(
     unavailable: () => (probe.isStarting ? `${name} is starting` : undefined),
   });
   mountProbe(http.app, probe, metrics);
-  grpc.addAlways(healthMethods(probe, () => grpc.services));
+  const services = () => grpc.services;
+  const protoFiles = PROTO_FILES.map((file) => path.join(protoDir(), file));
+  grpc.addAlways(healthMethods(probe, services));
+  grpc.addAlways(reflectionMethods(protoDir(), protoFiles, services));
   log.info("starting torus", { version: env.version, node: process.version });
 
   let code = 0;
