@@ -273,6 +273,17 @@ test.skipIf(weed === undefined)(
   },
 );
 
+test("an S3 bucket can be opened while its server is away, and says so when it is used", async () => {
+  const bucket = await openBucket(
+    parseBucketConfig(
+      "{type: S3, config: {bucket: b, endpoint: '127.0.0.1:1', insecure: true, access_key: a, secret_key: b, create_bucket: true, max_retries: 1}}",
+    ),
+  );
+  await expect(bucket.get("x")).rejects.toThrow(/ECONNREFUSED/);
+  await expect(bucket.exists("x")).rejects.toThrow(/ECONNREFUSED/);
+  await bucket.close();
+});
+
 test("an observer hears of every operation with its bytes and its outcome", async () => {
   const heard: BucketOutcome[] = [];
   const bucket = new ObservedBucket(new InMemoryBucket(), (outcome) => heard.push(outcome));

@@ -25,9 +25,7 @@ export async function openS3Bucket(settings: S3Settings): Promise<S3Bucket> {
   // The SDK prints a warning about Node 20 into our log otherwise; its version is pinned.
   process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
   const sdk = await import("@aws-sdk/client-s3");
-  const bucket = new S3Bucket(sdk, settings);
-  if (settings.createBucket) await bucket.create();
-  return bucket;
+  return new S3Bucket(sdk, settings);
 }
 
 export class S3Bucket implements Bucket {
@@ -38,6 +36,7 @@ export class S3Bucket implements Bucket {
   readonly #bucket: string;
   /** What every new object is given: user metadata and encryption. */
   readonly #objectFields: Record<string, unknown>;
+  #making: Promise<void> | undefined;
 
   constructor(sdk: Sdk, settings: S3Settings) {
     this.#sdk = sdk;
@@ -48,13 +47,30 @@ export class S3Bucket implements Bucket {
     this.name = `S3: ${settings.bucket}`;
   }
 
-  /** Makes the bucket itself; one that is there already and ours is no error. */
-  async create(call: BucketCall = {}): Promise<void> {
+  /**
+   * With `create_bucket` the first operation makes the bucket, and tries again in the next one when that failed:
+   * the server may start after us.
+   */
+  async #isMade(): Promise<void> {
+    if (!this.#settings.createBucket) return;
+    this.#making ??= this.#make().catch((error: unknown) => {
+      this.#making = undefined;
+      throw error;
+    });
+    await this.#making;
+  }
+
+  async #make(): Promise<void> {
     try {
-      await this.#client.send(
-        new this.#sdk.CreateBucketCommand({ Bucket: this.#bucket }),
-        sendOptions(call),
-      );
+      await this.#client.send(new this.#sdk.HeadBucketCommand({ Bucket: this.#bucket }));
+      return;
+    } catch (error) {
+      // 403: it is there, and we may use what is in it but not ask for it.
+      if (statusOf(error) === 403) return;
+      if (statusOf(error) !== 404) throw error;
+    }
+    try {
+      await this.#client.send(new this.#sdk.CreateBucketCommand({ Bucket: this.#bucket }));
     } catch (error) {
       const name = (error as Error).name;
       if (name !== "BucketAlreadyOwnedByYou" && name !== "BucketAlreadyExists") throw error;
@@ -66,6 +82,7 @@ export class S3Bucket implements Bucket {
     options: BucketCall & { recursive?: boolean } = {},
   ): AsyncIterable<string> {
     checkPrefix(prefix);
+    await this.#isMade();
     const request = {
       Bucket: this.#bucket,
       Prefix: prefix,
@@ -107,6 +124,7 @@ export class S3Bucket implements Bucket {
 
   async put(name: string, body: Uint8Array, call: BucketCall = {}): Promise<void> {
     checkObjectName(name);
+    await this.#isMade();
     await this.#client.send(
       new this.#sdk.PutObjectCommand({
         ...this.#objectFields,
@@ -121,6 +139,7 @@ export class S3Bucket implements Bucket {
 
   async putFile(name: string, path: string, call: BucketCall = {}): Promise<void> {
     checkObjectName(name);
+    await this.#isMade();
     const file = await open(path, "r");
     try {
       const { size } = await file.stat();
@@ -136,6 +155,7 @@ export class S3Bucket implements Bucket {
 
   async delete(name: string, call: BucketCall = {}): Promise<void> {
     checkObjectName(name);
+    await this.#isMade();
     try {
       // One by one: DeleteObjects needs a Content-MD5 on servers older than S3's newer checksums.
       await this.#client.send(
@@ -159,6 +179,7 @@ export class S3Bucket implements Bucket {
 
   async attributes(name: string, call: BucketCall = {}): Promise<ObjectAttributes> {
     checkObjectName(name);
+    await this.#isMade();
     try {
       const head = await this.#client.send(
         new this.#sdk.HeadObjectCommand({ Bucket: this.#bucket, Key: name }),
@@ -180,6 +201,7 @@ export class S3Bucket implements Bucket {
 
   async #read(name: string, range: string | undefined, call: BucketCall): Promise<Uint8Array> {
     checkObjectName(name);
+    await this.#isMade();
     try {
       const answer = await this.#client.send(
         new this.#sdk.GetObjectCommand({
