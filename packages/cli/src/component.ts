@@ -3,6 +3,7 @@
  * probes, the component's own parts, ready) and stops in the reverse order when a signal asks for it.
  */
 
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { decodeSnappyFrames } from "@torus/encoding";
 import { PROTO_FILES, protoDir } from "@torus/protocol";
@@ -14,6 +15,7 @@ import {
   type ErrorClassifier,
   errorText,
   GrpcServer,
+  type GrpcServerTls,
   type HttpMetrics,
   HttpServer,
   healthMethods,
@@ -54,6 +56,18 @@ export const commonFlags = flagGroup("Process", {
     {
       default: "60m",
     },
+  ),
+  "grpc-server-tls-cert": flag.string("TLS certificate of the gRPC server; without it, no TLS.", {
+    default: "",
+    placeholder: "FILE",
+  }),
+  "grpc-server-tls-key": flag.string("TLS key of the gRPC server.", {
+    default: "",
+    placeholder: "FILE",
+  }),
+  "grpc-server-tls-client-ca": flag.string(
+    "CA that signs the certificates of gRPC clients; without it, clients need none.",
+    { default: "", placeholder: "FILE" },
   ),
   "grpc-max-message-size": flag.bytes("Largest gRPC message taken.", {
     default: "64MB",
@@ -114,6 +128,7 @@ export async function runComponent(
     maxMessageBytes: config["grpc-max-message-size"],
     snappy: decodeSnappyFrames,
     maxConnectionAgeMs: config["grpc-server-max-connection-age"],
+    ...grpcTls(config),
     unavailable: () => (probe.isStarting ? `${name} is starting` : undefined),
   });
   mountProbe(http.app, probe, metrics);
@@ -149,4 +164,21 @@ export async function runComponent(
   release();
   log.info("stopped", { code });
   return code;
+}
+
+/** @throws {UsageError} when one of certificate and key is missing, or a file cannot be read. */
+function grpcTls(config: Config<typeof commonFlags>): { tls?: GrpcServerTls } {
+  const cert = config["grpc-server-tls-cert"];
+  const key = config["grpc-server-tls-key"];
+  const clientCa = config["grpc-server-tls-client-ca"];
+  if (cert === "" && key === "" && clientCa === "") return {};
+  if (cert === "" || key === "") {
+    throw new UsageError("both --grpc-server-tls-cert and --grpc-server-tls-key must be given");
+  }
+  try {
+    const ca = clientCa === "" ? {} : { clientCa: readFileSync(clientCa) };
+    return { tls: { cert: readFileSync(cert), key: readFileSync(key), ...ca } };
+  } catch (error) {
+    throw new UsageError(`read the files of gRPC's TLS: ${errorText(error)}`, { cause: error });
+  }
 }

@@ -5,6 +5,8 @@
  */
 
 import http2, { type ClientHttp2Session, type ClientHttp2Stream, constants } from "node:http2";
+import { isIP } from "node:net";
+import { parseAddress } from "../listen.ts";
 import { FrameReader, writeFrame } from "./framing.ts";
 import { formatTimeout, readStatus } from "./metadata.ts";
 import { type GrpcCallOptions, type GrpcClient, GrpcError, GrpcStatus } from "./service.ts";
@@ -174,7 +176,7 @@ class Http2GrpcClient implements GrpcClient {
             ...(tls.ca === undefined ? {} : { ca: tls.ca }),
             ...(tls.cert === undefined ? {} : { cert: tls.cert }),
             ...(tls.key === undefined ? {} : { key: tls.key }),
-            ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+            servername: tls.serverName ?? serverNameOf(this.address),
             rejectUnauthorized: tls.skipVerify !== true,
           }),
     });
@@ -215,6 +217,12 @@ class Http2GrpcClient implements GrpcClient {
     const wait = Math.min(max, base * 1.6 ** this.#failures++);
     this.#retryAt = this.#now() + wait * (0.8 + Math.random() * 0.4);
   }
+}
+
+/** The host to name in TLS (SNI); an IP address has none to name, but is checked against the certificate. */
+function serverNameOf(address: string): string {
+  const { host } = parseAddress(address);
+  return isIP(host) === 0 ? host : "";
 }
 
 /** A call under way: its deadline, its cancellation, and the one status that it ends with. */

@@ -1,12 +1,17 @@
 /** @grpc/grpc-js, which shares no code with the server, is the judge of it. */
 
+import { readFileSync } from "node:fs";
 import http2 from "node:http2";
 import net from "node:net";
+import path from "node:path";
+import { gzipSync } from "node:zlib";
 import grpc from "@grpc/grpc-js";
+import { decodeSnappyFrames, encodeSnappyFrames } from "@torus/encoding";
 import { Registry } from "prom-client";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createLogger } from "../log.ts";
 import { Probe } from "../probe.ts";
+import { createGrpcClient } from "./client.ts";
 import { createGrpcJsClient } from "./grpc-js-client.ts";
 import { healthMethods } from "./health.ts";
 import { GrpcServer } from "./server.ts";
@@ -80,6 +85,7 @@ const server = new GrpcServer({
   log,
   metrics,
   maxMessageBytes: MAX,
+  snappy: decodeSnappyFrames,
   unavailable: () => starting,
 });
 let address: string;
@@ -347,4 +353,117 @@ test("after the grace period calls end with UNAVAILABLE", async () => {
   await held.stop(10);
   await expect(call).rejects.toMatchObject({ code: GrpcStatus.UNAVAILABLE });
   other.close();
+});
+
+/** One raw call whose body is one message with the compressed flag. */
+async function rawCall(
+  encoding: string,
+  message: Uint8Array,
+): Promise<[status: string, body: Buffer]> {
+  const session = http2.connect(`http://${address}`);
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/test.Echo/Unary",
+    "content-type": "application/grpc+proto",
+    "grpc-encoding": encoding,
+  });
+  const prefix = Buffer.alloc(5);
+  prefix[0] = 1;
+  prefix.writeUInt32BE(message.length, 1);
+  stream.end(Buffer.concat([prefix, message]));
+  let status = "";
+  const take = (headers: http2.IncomingHttpHeaders) => {
+    status = String(headers["grpc-status"] ?? status);
+  };
+  stream.on("response", take);
+  stream.on("trailers", take);
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  session.close();
+  return [status, Buffer.concat(chunks)];
+}
+
+test("a request in framed snappy, as Thanos' routers send it, is read", async () => {
+  const message = Buffer.from("receive".repeat(30_000));
+  const [status, body] = await rawCall("snappy", encodeSnappyFrames(message));
+  expect(status).toBe("0");
+  expect(body.subarray(5).equals(message)).toBe(true);
+});
+
+test.each<[what: string, encoding: string, message: Uint8Array]>([
+  ["snappy", "snappy", encodeSnappyFrames(new Uint8Array(MAX + 1))],
+  ["gzip", "gzip", gzipSync(new Uint8Array(MAX + 1))],
+])("a %s bomb is refused at the limit, not unpacked", async (_, encoding, message) => {
+  expect(message.length).toBeLessThan(MAX / 10);
+  const [status] = await rawCall(encoding, message);
+  expect(["8", "13"]).toContain(status);
+});
+
+test("malformed compression is INTERNAL", async () => {
+  expect((await rawCall("gzip", Buffer.from("no gzip")))[0]).toBe("13");
+  expect((await rawCall("snappy", Buffer.from("no snappy")))[0]).toBe("13");
+});
+
+test("the write path's client and this server carry parts, megabytes and streams between them", async () => {
+  const own = createGrpcClient(address, { maxMessageBytes: MAX });
+  const parts = [Buffer.alloc(1 << 20, 1), Buffer.alloc(3, 2), Buffer.alloc(3 << 20, 3)];
+  const answer = await own.unary("/test.Echo/Unary", parts, none);
+  expect(Buffer.concat(parts).equals(answer)).toBe(true);
+  let count = 0;
+  for await (const _message of own.serverStream("/test.Echo/Count", Uint8Array.of(100), none)) {
+    count++;
+  }
+  expect(count).toBe(100);
+  own.close();
+});
+
+test("a peer that opens and resets streams without end is served, and so are the others", async () => {
+  const session = http2.connect(`http://${address}`);
+  session.on("error", () => {});
+  for (let i = 0; i < 3000 && !session.destroyed; i++) {
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/test.Echo/Hang",
+      "content-type": "application/grpc",
+    });
+    stream.on("error", () => {});
+    stream.write(Buffer.from([0, 0, 0, 0, 0]));
+    stream.close(http2.constants.NGHTTP2_CANCEL);
+    if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect([...(await client.unary("/test.Echo/Unary", Uint8Array.of(4), none))]).toStrictEqual([4]);
+  session.destroy();
+});
+
+test("over TLS both sides check certificates", async () => {
+  const read = (name: string) => readFileSync(path.join(import.meta.dirname, "testdata", name));
+  const [cert, key] = [read("cert.pem"), read("key.pem")];
+  const secure = new GrpcServer({
+    log,
+    metrics: new Registry(),
+    maxMessageBytes: MAX,
+    tls: { cert, key, clientCa: cert },
+  });
+  secure.add(methods);
+  const at = await secure.listen("127.0.0.1:0");
+  const call = (one: GrpcClient) =>
+    one.unary("/test.Echo/Unary", Uint8Array.of(1), { timeoutMs: 5000 }).finally(() => one.close());
+  const limits = { maxMessageBytes: MAX };
+  expect([
+    ...(await call(createGrpcClient(at, { ...limits, tls: { ca: cert, cert, key } }))),
+    ...(await call(
+      createGrpcJsClient(at, {
+        ...limits,
+        credentials: grpc.credentials.createSsl(cert, key, cert),
+      }),
+    )),
+  ]).toStrictEqual([1, 1]);
+  const refused = { code: GrpcStatus.UNAVAILABLE };
+  await expect(call(createGrpcClient(at, { ...limits, tls: { ca: cert } }))).rejects.toMatchObject(
+    refused,
+  );
+  await expect(call(createGrpcClient(at, { ...limits, tls: { cert, key } }))).rejects.toMatchObject(
+    refused,
+  );
+  await secure.stop(0);
 });
