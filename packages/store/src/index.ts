@@ -8,3 +8,6 @@ export type { GatewayMetrics } from "./bucket/gateway-metrics.ts";
 export { createGatewayMetrics } from "./bucket/gateway-metrics.ts";
 export { BlockFileDamagedError } from "./bucket/index-bytes.ts";
 export { blocksFor } from "./bucket/resolution.ts";
+export { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
+export { matchExternal, overlaps, type StoreSource } from "./source.ts";
+export { type StoreServiceOptions, storeMethods } from "./store-service.ts";

@@ -1,0 +1,346 @@
+/**
+ * StoreAPI and Info over a changing list of sources: what receive and the store gateway serve.
+ * The rules are Thanos' (facts: protocols 2.4 and 2.5, wire): external labels are matched first and win over a series'
+ * own, replica labels are taken out before ordering, every chunk carries its hash, parts that fail become
+ * warnings or ABORTED as the caller asks.
+ */
+
+import { ByteWriter, xxh64 } from "@torus/encoding";
+import { type Chunk, compareStrings, type Labels, MatcherRegexError } from "@torus/model";
+import {
+  batchFrame,
+  decodeLabelsRequest,
+  decodeSeriesRequest,
+  encodeInfo,
+  encodeLabelsResponse,
+  type LabelsRequest,
+  MessageMalformedError,
+  PartialResponse,
+  type SeriesRequest,
+  type ShardInfo,
+  warningFrame,
+  writeSeries,
+} from "@torus/protocol";
+import { type GrpcCall, GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
+import { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
+import { relabelSeries } from "./relabelled.ts";
+import { matchExternal, overlaps, type StoreSource } from "./source.ts";
+
+export type StoreServiceOptions = {
+  /** `receive` or `store`. */
+  componentType: string;
+  /** Asked anew for each call. */
+  sources: () => readonly StoreSource[];
+  /** An error instead of an answer while not ready: this keeps a replaying node out of queries. */
+  ready: () => boolean;
+  /** A receiver says that it has data up to the end of time, so that new samples need no new Info. */
+  openEnded: boolean;
+};
+
+const MAX_INT64 = 2 ** 63;
+/** A frame is sent when it holds this much, whatever number of series was asked for. */
+const FRAME_BYTES = 1 << 20;
+
+export function storeMethods(options: StoreServiceOptions): GrpcMethods {
+  const guarded = <T>(run: () => T): T => {
+    if (!options.ready())
+      throw new GrpcError(GrpcStatus.UNAVAILABLE, `${options.componentType} is not ready`);
+    try {
+      return run();
+    } catch (error) {
+      throw asGrpcError(error);
+    }
+  };
+  return {
+    "/thanos.info.Info/Info": { kind: "unary", handler: () => guarded(() => info(options)) },
+    "/thanos.Store/Series": {
+      kind: "serverStream",
+      handler: (message, call) =>
+        guarded(() => series(options.sources(), decodeSeriesRequest(message), call)),
+    },
+    "/thanos.Store/LabelNames": {
+      kind: "unary",
+      handler: (message, call) =>
+        guarded(() => labelNames(options.sources(), decodeLabelsRequest("names", message), call)),
+    },
+    "/thanos.Store/LabelValues": {
+      kind: "unary",
+      handler: (message, call) =>
+        guarded(() => labelValues(options.sources(), decodeLabelsRequest("values", message), call)),
+    },
+  };
+}
+
+function asGrpcError(error: unknown): unknown {
+  if (error instanceof MessageMalformedError || error instanceof MatcherRegexError) {
+    return new GrpcError(GrpcStatus.INVALID_ARGUMENT, error.message, { cause: error });
+  }
+  return error;
+}
+
+function info({ componentType, sources, openEnded }: StoreServiceOptions): Uint8Array {
+  const byLabels = new Map<string, { labels: Labels; minTime: number; maxTime: number }>();
+  let minTime = Number.POSITIVE_INFINITY;
+  let maxTime = Number.NEGATIVE_INFINITY;
+  for (const source of sources()) {
+    // A tenant without samples yet is announced all the same, or its first samples would wait for the next Info.
+    const empty = source.mint > source.maxt;
+    const from = empty ? MAX_INT64 : source.mint;
+    const to = openEnded ? MAX_INT64 : empty ? -MAX_INT64 : source.maxt;
+    const key = JSON.stringify(source.labels);
+    const entry = byLabels.get(key) ?? { labels: source.labels, minTime: from, maxTime: to };
+    entry.minTime = Math.min(entry.minTime, from);
+    entry.maxTime = Math.max(entry.maxTime, to);
+    byLabels.set(key, entry);
+    minTime = Math.min(minTime, from);
+    maxTime = Math.max(maxTime, to);
+  }
+  const tsdbInfos = [...byLabels.values()].map((entry) => ({
+    ...entry,
+    // From the first sample on it must be found by whoever asks for the past, too.
+    minTime: openEnded && entry.minTime === MAX_INT64 ? 0 : entry.minTime,
+  }));
+  return encodeInfo({
+    labelSets: tsdbInfos.map(({ labels }) => labels),
+    componentType,
+    store: {
+      minTime: openEnded
+        ? Math.min(...tsdbInfos.map((entry) => entry.minTime), MAX_INT64)
+        : minTime,
+      maxTime: openEnded ? MAX_INT64 : maxTime,
+      supportsSharding: true,
+      supportsWithoutReplicaLabels: true,
+      tsdbInfos,
+    },
+  });
+}
+
+async function* series(
+  sources: readonly StoreSource[],
+  request: SeriesRequest,
+  call: GrpcCall,
+): AsyncGenerator<Uint8Array> {
+  if (request.matchers.length === 0) {
+    throw new GrpcError(
+      GrpcStatus.INVALID_ARGUMENT,
+      "no matchers specified (excluding selector labels)",
+    );
+  }
+  const without = new Set(request.withoutReplicaLabels);
+  const warnings: string[] = [];
+  const abort =
+    request.partialResponseDisabled || request.partialResponseStrategy === PartialResponse.ABORT;
+  const streams: SeriesStream<Chunk>[] = [];
+  for (const source of sources) {
+    if (!overlaps(source, request.minTime, request.maxTime)) continue;
+    const matchers = matchExternal(source.labels, request.matchers);
+    if (matchers === null) continue;
+    const stream = sourceSeries(source, request, matchers, without, call);
+    streams.push(abort ? aborting(stream) : warned(stream, warnings));
+  }
+  const frame = new ByteWriter(1 << 12);
+  let count = 0;
+  let total = 0;
+  for await (const batch of mergeSeries(streams)) {
+    for (const { labels, chunks } of batch) {
+      if (request.shardInfo !== null && !inShard(labels, request.shardInfo)) continue;
+      writeSeries(frame, labels, inTimeOrder(chunks));
+      count++;
+      total++;
+      const atLimit = request.limit > 0 && total >= request.limit;
+      if (count >= request.responseBatchSize || frame.length >= FRAME_BYTES || atLimit) {
+        yield request.responseBatchSize > 1 ? batchFrame(frame.written) : frame.copy();
+        frame.reset();
+        count = 0;
+      }
+      if (atLimit) return;
+    }
+  }
+  if (count > 0) yield batchFrame(frame.written);
+  for (const warning of warnings) yield warningFrame(warning);
+}
+
+async function* sourceSeries(
+  source: StoreSource,
+  request: SeriesRequest,
+  matchers: SeriesRequest["matchers"],
+  without: ReadonlySet<string>,
+  call: GrpcCall,
+): AsyncGenerator<readonly SeriesOf<Chunk>[]> {
+  if (matchers.length === 0) {
+    throw new GrpcError(
+      GrpcStatus.INVALID_ARGUMENT,
+      "no matchers specified (excluding external labels)",
+    );
+  }
+  const range = { mint: request.minTime, maxt: request.maxTime, signal: call.signal };
+  // One more look at the names decides between streaming and sorting all in memory.
+  const own = new Set(await source.queryable.labelNames({ ...range, matchers: [], limit: 0 }));
+  const touchesOwnLabels =
+    [...without].some((name) => own.has(name)) ||
+    source.labels.some((name, i) => i % 2 === 0 && own.has(name));
+  const found = source.queryable.selectChunks({
+    ...range,
+    matchers,
+    skipChunks: request.skipChunks,
+    // Before sorting, sharding and merging, nobody knows which series are the first.
+    limit: touchesOwnLabels || request.shardInfo !== null ? 0 : request.limit,
+  });
+  yield* relabelSeries(found, { external: source.labels, without, touchesOwnLabels });
+}
+
+/** A stream whose failure ends that stream only, and is told at the end. */
+async function* warned<T>(stream: AsyncIterable<T>, warnings: string[]): AsyncGenerator<T> {
+  try {
+    yield* stream;
+  } catch (error) {
+    warnings.push(messageOf(error));
+  }
+}
+
+async function* aborting<T>(stream: AsyncIterable<T>): AsyncGenerator<T> {
+  try {
+    yield* stream;
+  } catch (error) {
+    if (error instanceof GrpcError) throw error;
+    throw new GrpcError(GrpcStatus.ABORTED, messageOf(error), { cause: error });
+  }
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof GrpcError) {
+    const name =
+      Object.entries(GrpcStatus).find(([, code]) => code === error.code)?.[0] ?? "UNKNOWN";
+    return `rpc error: code = ${goCodeName(name)} desc = ${error.message}`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** INVALID_ARGUMENT as Go prints it: InvalidArgument. */
+function goCodeName(name: string): string {
+  return name
+    .split("_")
+    .map((word) => word.charAt(0) + word.slice(1).toLowerCase())
+    .join("");
+}
+
+/** The chunks of several sources, as one reader wants them. */
+function inTimeOrder(chunks: readonly Chunk[]): readonly Chunk[] {
+  for (let i = 1; i < chunks.length; i++) {
+    const a = chunks[i - 1] as Chunk;
+    const b = chunks[i] as Chunk;
+    if (a.minTime > b.minTime)
+      return [...chunks].sort((x, y) => x.minTime - y.minTime || x.maxTime - y.maxTime);
+  }
+  return chunks;
+}
+
+const SEPARATOR = Uint8Array.of(0xff);
+
+/** XXH64 of the chosen labels, name ff value ff each, modulo the number of shards. */
+function inShard(
+  labels: Labels,
+  { shardIndex, totalShards, by, labels: chosen }: ShardInfo,
+): boolean {
+  if (totalShards < 2) return true;
+  const names = new Set(chosen);
+  const parts: Uint8Array[] = [];
+  for (let i = 0; i < labels.length; i += 2) {
+    if (names.has(labels[i] as string) !== by) continue;
+    parts.push(
+      Buffer.from(labels[i] as string),
+      SEPARATOR,
+      Buffer.from(labels[i + 1] as string),
+      SEPARATOR,
+    );
+  }
+  return Number(xxh64(Buffer.concat(parts)) % BigInt(totalShards)) === shardIndex;
+}
+
+/** The union of what each source answers; the failure of one is a warning or the end. */
+async function collect(
+  sources: readonly StoreSource[],
+  request: LabelsRequest,
+  ask: (source: StoreSource, matchers: LabelsRequest["matchers"]) => Promise<Iterable<string>>,
+): Promise<Uint8Array> {
+  const abort =
+    request.partialResponseDisabled || request.partialResponseStrategy === PartialResponse.ABORT;
+  const found = new Set<string>();
+  const warnings: string[] = [];
+  for (const source of sources) {
+    if (!overlaps(source, request.start, request.end)) continue;
+    const matchers = matchExternal(source.labels, request.matchers);
+    if (matchers === null) continue;
+    try {
+      for (const string of await ask(source, matchers)) found.add(string);
+    } catch (error) {
+      if (abort) throw new GrpcError(GrpcStatus.ABORTED, messageOf(error), { cause: error });
+      warnings.push(messageOf(error));
+    }
+  }
+  const strings = [...found].sort(compareStrings);
+  const limited = request.limit > 0 ? strings.slice(0, request.limit) : strings;
+  return encodeLabelsResponse({ strings: limited, warnings });
+}
+
+function labelNames(
+  sources: readonly StoreSource[],
+  request: LabelsRequest,
+  call: GrpcCall,
+): Promise<Uint8Array> {
+  const without = new Set(request.withoutReplicaLabels);
+  return collect(sources, request, async (source, matchers) => {
+    const names = await source.queryable.labelNames({
+      mint: request.start,
+      maxt: request.end,
+      matchers,
+      limit: 0,
+      signal: call.signal,
+    });
+    if (names.length === 0) return [];
+    const external = source.labels.filter((_, i) => i % 2 === 0);
+    return [...names, ...external].filter((name) => !without.has(name));
+  });
+}
+
+function labelValues(
+  sources: readonly StoreSource[],
+  request: LabelsRequest,
+  call: GrpcCall,
+): Promise<Uint8Array> {
+  const { label } = request;
+  if (label === "") {
+    throw new GrpcError(GrpcStatus.INVALID_ARGUMENT, "label name parameter cannot be empty");
+  }
+  const without = new Set(request.withoutReplicaLabels);
+  return collect(sources, request, async (source, matchers) => {
+    if (without.has(label)) return [];
+    const select = {
+      mint: request.start,
+      maxt: request.end,
+      matchers,
+      limit: 0,
+      signal: call.signal,
+    };
+    for (let i = 0; i < source.labels.length; i += 2) {
+      if (source.labels[i] !== label) continue;
+      const any = matchers.length === 0 || (await hasSeries(source, select));
+      return any ? [source.labels[i + 1] as string] : [];
+    }
+    return source.queryable.labelValues(label, select);
+  });
+}
+
+async function hasSeries(
+  source: StoreSource,
+  select: Parameters<StoreSource["queryable"]["labelNames"]>[0],
+): Promise<boolean> {
+  for await (const batch of source.queryable.selectChunks({
+    ...select,
+    skipChunks: true,
+    limit: 1,
+  })) {
+    if (batch.length > 0) return true;
+  }
+  return false;
+}
