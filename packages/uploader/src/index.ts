@@ -11,7 +11,7 @@ export {
 } from "./external-labels.ts";
 export type { ShipperEvent, ShipperOptions } from "./shipper.ts";
 export { LockLostError, NoExternalLabelsError, Shipper } from "./shipper.ts";
-export { readShipped, SHIPPER_FILE, writeShipped } from "./shipper-file.ts";
+export { hasShipper, readShipped, SHIPPER_FILE, writeShipped } from "./shipper-file.ts";
 export type { ShipperMetrics } from "./shipper-metrics.ts";
 export { createShipperMetrics } from "./shipper-metrics.ts";
 export type { SyncResult, UploaderOptions } from "./uploader.ts";

@@ -4,7 +4,7 @@
  * It is a cache of what the bucket knows: when it is missing or unreadable the bucket is asked again.
  */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { goJson } from "@torus/block";
 import { isUlid } from "@torus/model";
@@ -27,6 +27,14 @@ export function readShipped(tsdbDir: string): Set<string> {
   } catch {
     return new Set();
   }
+}
+
+/**
+ * True when a shipper works on this directory or ever did: it leaves its file at its first look, before any block.
+ * Then a block that `readShipped` does not list must stay, also when the list is empty or unreadable.
+ */
+export function hasShipper(tsdbDir: string): boolean {
+  return existsSync(path.join(tsdbDir, SHIPPER_FILE));
 }
 
 export async function writeShipped(tsdbDir: string, uploaded: readonly string[]): Promise<void> {

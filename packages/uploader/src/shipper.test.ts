@@ -25,7 +25,7 @@ import {
   type ShipperEvent,
   type ShipperOptions,
 } from "./shipper.ts";
-import { readShipped, SHIPPER_FILE, writeShipped } from "./shipper-file.ts";
+import { hasShipper, readShipped, SHIPPER_FILE, writeShipped } from "./shipper-file.ts";
 import { Uploader } from "./uploader.ts";
 
 const GOLDEN = path.join(import.meta.dirname, "../../../test/golden");
@@ -218,6 +218,16 @@ describe("the shipper", () => {
     expect(given.events.map((event) => event.kind)).toEqual(["uploaded", "block-gone", "synced"]);
     expect(await shipper.sync()).toBe(0);
     expect(readShipped(dir)).toEqual(new Set([FIRST]));
+    await shipper.close();
+  });
+
+  test("is known to retention from its first look, before anything is shipped", async () => {
+    const dir = tsdbDir();
+    expect(hasShipper(dir)).toBe(false);
+    const shipper = new Shipper(new CountingBucket(), dir, options({ labels: () => ({}) }));
+    await expect(shipper.sync()).rejects.toThrow(NoExternalLabelsError);
+    expect(hasShipper(dir)).toBe(true);
+    expect(readShipped(dir)).toEqual(new Set());
     await shipper.close();
   });
 

@@ -20,7 +20,7 @@ import { isUlid } from "@torus/model";
 import type { Bucket } from "@torus/objstore";
 import type { DirectoryLock } from "./directory-lock.ts";
 import { lockDirectory } from "./directory-lock.ts";
-import { readShipped, writeShipped } from "./shipper-file.ts";
+import { hasShipper, readShipped, writeShipped } from "./shipper-file.ts";
 
 export type ShipperOptions = {
   /** Asked at every sync, since a ring's external labels may change. Without any nothing is uploaded. */
@@ -107,6 +107,8 @@ export class Shipper {
         this.#lock = lockDirectory(this.dir, this.#options.now);
         // What a shipper before us was staging when it was killed.
         await rm(path.join(this.dir, UPLOAD_STAGING), { recursive: true, force: true });
+        // From now on retention waits for us.
+        if (!hasShipper(this.dir)) await writeShipped(this.dir, []);
       }
       this.#holdLock();
       const uploaded = await this.#upload(signal);
