@@ -12,6 +12,10 @@ type CommandEntry = { summary: string; load: () => Promise<Command> };
 
 /** A line per command: its name, the summary of the overview, where it is. Keep it in the order of the help. */
 const COMMANDS: Readonly<Record<string, CommandEntry>> = {
+  receive: {
+    summary: "take remote write into a hashring of receivers and serve it over StoreAPI",
+    load: async () => (await import("./commands/receive.ts")).receive,
+  },
   demo: {
     summary: "run a whole cluster on this machine, fed with its own metrics",
     load: async () => (await import("./commands/demo.ts")).demo,

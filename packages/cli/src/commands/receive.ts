@@ -1,0 +1,197 @@
+/** `torus receive`: takes remote write into a hashring of receivers, stores it, and serves it over StoreAPI. */
+
+import { setWriteBufferLimit } from "@torus/kernels";
+import { openReceiver } from "@torus/receive";
+import { createGrpcClient, HttpServer } from "@torus/server";
+import { createShipperMetrics } from "@torus/uploader";
+import { defineCommand, UsageError } from "../command.ts";
+import { commonFlags, runComponent } from "../component.ts";
+import { type Config, flag, flagGroup } from "../flags.ts";
+import { objstoreFlags, openConfiguredBucket } from "../objstore-flags.ts";
+
+const receiveFlags = {
+  ...commonFlags,
+  ...flagGroup("Remote write", {
+    "remote-write.address": flag.string("Address of remote write.", {
+      default: "0.0.0.0:19291",
+      placeholder: "HOST:PORT",
+    }),
+    "receive.tenant-header": flag.string("Header that names the tenant.", {
+      default: "THANOS-TENANT",
+    }),
+    "receive.replica-header": flag.string("Header with the number of the copy to write.", {
+      default: "THANOS-REPLICA",
+    }),
+    "receive.default-tenant-id": flag.string("Tenant of requests that name none.", {
+      default: "default-tenant",
+    }),
+    "receive.tenant-label-name": flag.string("External label that carries the tenant.", {
+      default: "tenant_id",
+    }),
+    "receive.max-request-size": flag.bytes("Largest request taken, compressed and decoded.", {
+      default: "64MB",
+      hidden: true,
+    }),
+    "receive.max-pending-size": flag.bytes("Bytes of requests under way at most.", {
+      default: "256MB",
+      hidden: true,
+    }),
+    "receive.max-tenants": flag.integer("Tenants of this receiver at most.", {
+      default: "10000",
+      hidden: true,
+    }),
+  }),
+  ...flagGroup("Hashring", {
+    "receive.hashrings-file": flag.string("Path of hashrings.json; it is followed.", {
+      default: "",
+      placeholder: "FILE",
+    }),
+    "receive.hashrings": flag.string("The hashrings as JSON, instead of a file.", {
+      default: "",
+      placeholder: "JSON",
+    }),
+    "receive.hashrings-algorithm": flag.choice(
+      "Algorithm of hashrings that name none.",
+      ["hashmod", "ketama"],
+      { default: "hashmod" },
+    ),
+    "receive.hashrings-file-refresh-interval": flag.duration(
+      "Time between two looks at the file, besides watching it.",
+      { default: "5m" },
+    ),
+    "receive.local-endpoint": flag.string("Address under which the hashring knows this process.", {
+      default: "",
+      placeholder: "HOST:PORT",
+    }),
+    "receive.replication-factor": flag.integer("Copies of each series.", { default: "1" }),
+    "receive-forward-timeout": flag.duration("Deadline of a forwarded write.", {
+      default: "5s",
+      hidden: true,
+    }),
+    "receive-forward-max-backoff": flag.duration("Longest time that a failed peer is left alone.", {
+      default: "5s",
+      hidden: true,
+    }),
+    "receive.forward.max-inflight-size": flag.bytes("Bytes on their way to one peer at most.", {
+      default: "64MB",
+      hidden: true,
+    }),
+  }),
+  ...flagGroup("Storage", {
+    "tsdb.path": flag.string("Data directory.", { default: "./data", placeholder: "DIR" }),
+    label: flag.labels("External label of this receiver; may be repeated. At least one is needed."),
+    "tsdb.retention": flag.duration("How long blocks are kept here; 0d for ever.", {
+      default: "15d",
+    }),
+    "tsdb.max-retention-bytes": flag.bytes("The most bytes of blocks kept here; 0 for no limit.", {
+      default: "0",
+    }),
+    "tsdb.wal-compression": flag.boolean("Compress the write-ahead log.", { default: true }),
+    "tsdb.block-duration": flag.duration("Length of the blocks cut from the head.", {
+      default: "2h",
+      hidden: true,
+    }),
+    "hash-func": flag.choice("Hash of each file to be written into meta.json.", ["", "SHA256"], {
+      default: "",
+    }),
+    "shipper.upload-compacted": flag.boolean("Ship blocks of a higher compaction level too."),
+    "shipper.allow-out-of-order-uploads": flag.boolean(
+      "Go on with younger blocks when one cannot be shipped.",
+    ),
+  }),
+  ...objstoreFlags,
+};
+
+const KERNEL_BYTES_PER_REQUEST = 4;
+const MOST_MAINTENANCE_MS = 60_000;
+
+export const receive = defineCommand({
+  name: "receive",
+  summary: "take remote write into a hashring of receivers and serve it over StoreAPI",
+  flags: receiveFlags,
+  run: (config, env) => {
+    checkFlags(config);
+    return runComponent("receive", config, env, async (context) => {
+      const { log, metrics, httpMetrics, lifecycle, grpc, probe } = context;
+      const bucket = await openConfiguredBucket(config, metrics);
+      if (bucket !== undefined) lifecycle.add("bucket", { stop: () => bucket.close() });
+      const maxRequestBytes = config["receive.max-request-size"];
+      setWriteBufferLimit(maxRequestBytes * KERNEL_BYTES_PER_REQUEST);
+      const blockDurationMs = config["tsdb.block-duration"];
+      const receiver = await openReceiver({
+        hashrings: {
+          file: config["receive.hashrings-file"],
+          inline: config["receive.hashrings"],
+        },
+        hashringsRefreshMs: config["receive.hashrings-file-refresh-interval"],
+        algorithm: config["receive.hashrings-algorithm"],
+        replicationFactor: config["receive.replication-factor"],
+        localEndpoint: config["receive.local-endpoint"],
+        forward: {
+          timeoutMs: config["receive-forward-timeout"],
+          maxBackoffMs: config["receive-forward-max-backoff"],
+          maxInflightBytes: config["receive.forward.max-inflight-size"],
+        },
+        connect: (address) =>
+          createGrpcClient(address, { maxMessageBytes: config["grpc-max-message-size"] }),
+        http: {
+          tenantHeader: config["receive.tenant-header"],
+          replicaHeader: config["receive.replica-header"],
+          maxRequestBytes,
+          maxPendingBytes: config["receive.max-pending-size"],
+        },
+        tenants: {
+          path: config["tsdb.path"],
+          tsdb: {
+            blockDurationMs,
+            retentionMs: config["tsdb.retention"],
+            maxBytes: config["tsdb.max-retention-bytes"],
+            walCompression: config["tsdb.wal-compression"] ? "snappy" : "none",
+            seriesLimit: 0,
+          },
+          labels: Object.fromEntries(config.label),
+          tenantLabelName: config["receive.tenant-label-name"],
+          defaultTenant: config["receive.default-tenant-id"],
+          maxTenants: config["receive.max-tenants"],
+          shipping:
+            bucket === undefined
+              ? null
+              : {
+                  bucket,
+                  metrics: createShipperMetrics(metrics),
+                  hashFunc: config["hash-func"],
+                  uploadCompacted: config["shipper.upload-compacted"],
+                  allowOutOfOrderUploads: config["shipper.allow-out-of-order-uploads"],
+                },
+        },
+        maintenanceMs: Math.min(MOST_MAINTENANCE_MS, Math.max(500, blockDurationMs / 20)),
+        metrics,
+        log,
+        now: Date.now,
+      });
+      lifecycle.add("receiver", { stop: () => receiver.close() });
+      grpc.add(receiver.grpcMethods);
+
+      const writes = new HttpServer({ log, metrics: httpMetrics });
+      writes.raw("/api/v1/receive", ["POST"], receiver.remoteWrite);
+      writes.raw("/api/v1/write", ["POST"], receiver.remoteWrite);
+      await writes.listen(config["remote-write.address"]);
+      lifecycle.add("remote write", { stop: () => writes.stop(config["http-grace-period"]) });
+      probe.onChange(() => {
+        if (!probe.isReady) receiver.drain();
+      });
+    });
+  },
+});
+
+/** @throws {UsageError} */
+function checkFlags(config: Config<typeof receiveFlags>): void {
+  if (config["receive.replication-factor"] < 1) {
+    throw new UsageError("--receive.replication-factor must be at least 1");
+  }
+  if (config.label.length === 0) {
+    throw new UsageError(
+      "no external labels configured for receive, uniquely identifying external labels must be configured (ideally with `receive_` prefix); see https://thanos.io/tip/thanos/storage.md#external-labels for details.",
+    );
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Why a copy of a series was not stored, and what that is called on either side: HTTP to senders, gRPC between
+ * receivers (facts: protocols 2.8). The one place where a write's failure becomes a code.
+ */
+
+import { Verdict, WriteBuffersExhaustedError } from "@torus/kernels";
+import { GrpcError, GrpcStatus } from "@torus/server";
+import { HeadMemoryError } from "@torus/tsdb";
+
+export const Cause = {
+  STORED: 0,
+  /** The samples can never be stored: out of order, other value at the same time, invalid labels. */
+  CONFLICT: 1,
+  /** A limit of the tenant is reached: later it may be stored. */
+  LIMIT: 2,
+  BAD_REQUEST: 3,
+  UNAVAILABLE: 4,
+  INTERNAL: 5,
+} as const;
+export type Cause = (typeof Cause)[keyof typeof Cause];
+export const CAUSES = 6;
+
+type Codes = { http: number; grpc: GrpcStatus; text: string };
+
+const CODES: Readonly<Record<Cause, Codes>> = {
+  [Cause.STORED]: { http: 204, grpc: GrpcStatus.OK, text: "" },
+  [Cause.CONFLICT]: { http: 409, grpc: GrpcStatus.ALREADY_EXISTS, text: "conflict" },
+  [Cause.LIMIT]: { http: 429, grpc: GrpcStatus.RESOURCE_EXHAUSTED, text: "too many requests" },
+  [Cause.BAD_REQUEST]: { http: 400, grpc: GrpcStatus.INVALID_ARGUMENT, text: "bad request" },
+  [Cause.UNAVAILABLE]: {
+    http: 503,
+    grpc: GrpcStatus.UNAVAILABLE,
+    text: "target not available",
+  },
+  [Cause.INTERNAL]: { http: 500, grpc: GrpcStatus.INTERNAL, text: "internal" },
+};
+
+export function codesOf(cause: Cause): Codes {
+  return CODES[cause];
+}
+
+/** The cause of a sample that the head refused. */
+export function causeOfVerdict(verdict: number): Cause {
+  if (verdict <= Verdict.DUPLICATE) return Cause.STORED;
+  return verdict === Verdict.SERIES_LIMIT ? Cause.LIMIT : Cause.CONFLICT;
+}
+
+const CAUSE_OF_GRPC: ReadonlyMap<GrpcStatus, Cause> = new Map([
+  [GrpcStatus.ALREADY_EXISTS, Cause.CONFLICT],
+  [GrpcStatus.RESOURCE_EXHAUSTED, Cause.LIMIT],
+  [GrpcStatus.INVALID_ARGUMENT, Cause.BAD_REQUEST],
+  // A peer that is slow is as good as away: the sender should try again.
+  [GrpcStatus.UNAVAILABLE, Cause.UNAVAILABLE],
+  [GrpcStatus.DEADLINE_EXCEEDED, Cause.UNAVAILABLE],
+  [GrpcStatus.CANCELLED, Cause.UNAVAILABLE],
+]);
+
+/** What stopped a whole copy: an error of the local storage, or of a peer's call. */
+export function causeOfError(error: unknown): Cause {
+  if (error instanceof GrpcError) return CAUSE_OF_GRPC.get(error.code) ?? Cause.INTERNAL;
+  if (error instanceof HeadMemoryError || error instanceof WriteBuffersExhaustedError) {
+    return Cause.UNAVAILABLE;
+  }
+  return Cause.INTERNAL;
+}

@@ -1,0 +1,56 @@
+/**
+ * From a body to a walked request. All of it is synchronous: one request at a time is in the kernels' memory, and
+ * only until its series are stored and its forwarded messages are made.
+ */
+
+import { WriteRequestBuffer } from "@torus/kernels";
+import { hasUnsortedSeries, sortedBody } from "./sorted-labels.ts";
+
+/**
+ * Runs `use` with the walked request, its series' labels sorted; the request is gone afterwards.
+ *
+ * @param chunks The body as it came, one snappy block.
+ * @param tenant In UTF-8, for the series' hashes.
+ * @throws what the kernels throw for malformed bodies, and what `use` throws.
+ */
+export function withSnappyRequest<T>(
+  chunks: readonly Uint8Array[],
+  maxDecodedBytes: number,
+  tenant: Uint8Array,
+  use: (request: WriteRequestBuffer) => T,
+): T {
+  let length = 0;
+  for (const chunk of chunks) length += chunk.length;
+  const request = WriteRequestBuffer.acquire();
+  try {
+    const body = request.reserve(length);
+    let at = 0;
+    for (const chunk of chunks) {
+      body.set(chunk, at);
+      at += chunk.length;
+    }
+    // An empty body is an empty request, as Prometheus' encoder writes it.
+    if (length === 0) request.useRaw(0);
+    else request.decompress(length, maxDecodedBytes);
+    request.walk(tenant);
+    if (!hasUnsortedSeries(request)) return use(request);
+    return withRawRequest(sortedBody(request), (sorted) => {
+      sorted.walk(tenant);
+      return use(sorted);
+    });
+  } finally {
+    request.release();
+  }
+}
+
+/** Runs `use` with an undecoded body in the kernels' memory; the walk is the caller's. */
+export function withRawRequest<T>(body: Uint8Array, use: (request: WriteRequestBuffer) => T): T {
+  const request = WriteRequestBuffer.acquire();
+  try {
+    request.reserve(body.length).set(body);
+    request.useRaw(body.length);
+    return use(request);
+  } finally {
+    request.release();
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * `POST /api/v1/receive` and `/api/v1/write`: remote write 1.0. Everything that can be judged by the headers is
+ * judged before the body is read: readiness, content type and encoding, tenant, replica, declared size. The body is
+ * read by hand and bounded while it comes; what all requests under way hold together is bounded too.
+ */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { HashringBuildError, NoMatchingHashringError, TenantPatternError } from "@torus/hashring";
+import {
+  BodyTooLargeError,
+  SnappyCorruptError,
+  TooManySeriesError,
+  WriteBuffersExhaustedError,
+  WriteRequestMalformedError,
+} from "@torus/kernels";
+import { errorText, type Logger, type RawHandler } from "@torus/server";
+import { Cause, codesOf } from "./cause.ts";
+import { withSnappyRequest } from "./decode.ts";
+import type { ReceiveMetrics } from "./metrics.ts";
+import { checkTenantName, TenantNameError } from "./tenant-name.ts";
+import { type Tenants, TooManyTenantsError } from "./tenants.ts";
+import { BadReplicaError, NoHashringError, type WriteResult, type Writer } from "./write.ts";
+
+export type RemoteWriteHttpOptions = {
+  /** Null on a router. */
+  tenants: Tenants | null;
+  writer: Writer;
+  tenantHeader: string;
+  replicaHeader: string;
+  /** Whether the replica header counts: only on a node that routes and stores, as in Thanos. */
+  takesReplica: boolean;
+  defaultTenant: string;
+  /** Bytes of one request, compressed and decoded. */
+  maxRequestBytes: number;
+  /** Bytes of all bodies that are being read. */
+  maxPendingBytes: number;
+  metrics: ReceiveMetrics;
+  log: Logger;
+  /** Why nothing is taken now; undefined when ready. */
+  notReady: () => string | undefined;
+};
+
+const RETRY_AFTER_SECONDS = 5;
+
+/** The request ends with this status. */
+class RefusedError extends Error {
+  readonly status: number;
+  constructor(status: number, message: string) {
+    super(message);
+    this.name = "RefusedError";
+    this.status = status;
+  }
+}
+
+export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler {
+  const { metrics, log } = options;
+  const pending = { bytes: 0 };
+  return async (request, response) => {
+    metrics.pendingWrites.inc();
+    let tenant = "";
+    let result: WriteResult | undefined;
+    let status: number;
+    let message: string;
+    try {
+      tenant = headerChecks(options, request);
+      result = await receive(options, request, tenant, pending);
+      status = codesOf(result.cause).http;
+      message = result.message;
+    } catch (error) {
+      status = statusOf(error);
+      message = errorText(error);
+      if (status === 500) log.error("remote write", { tenant, err: message });
+    } finally {
+      metrics.pendingWrites.dec();
+    }
+    if (result !== undefined) {
+      const labels = { code: String(status), tenant };
+      metrics.writeSeries.observe(labels, result.series);
+      metrics.writeSamples.observe(labels, result.samples);
+    }
+    answer(request, response, status, message);
+  };
+}
+
+/** Returns the tenant. @throws {RefusedError} */
+function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage): string {
+  const reason = options.notReady();
+  if (reason !== undefined) throw new RefusedError(503, `component is not ready: ${reason}`);
+  checkContentType(request.headers["content-type"]);
+  checkContentEncoding(request.headers["content-encoding"]);
+  const tenant = header(request, options.tenantHeader) || options.defaultTenant;
+  checkTenantName(tenant);
+  const declared = request.headers["content-length"];
+  if (declared !== undefined && Number(declared) > options.maxRequestBytes) {
+    throw new RefusedError(413, tooLarge(options.maxRequestBytes));
+  }
+  return tenant;
+}
+
+function tooLarge(limit: number): string {
+  return `write request too large: the limit is ${limit} bytes`;
+}
+
+const VERSION_2 = "io.prometheus.write.v2.Request";
+
+/** Absent is taken for remote write 1.0, as every receiver does. */
+function checkContentType(contentType: string | undefined): void {
+  if (contentType === undefined || contentType === "") return;
+  const [type = "", ...parameters] = contentType.split(";").map((part) => part.trim());
+  if (type.toLowerCase() !== "application/x-protobuf") {
+    throw new RefusedError(
+      415,
+      `content type ${type} is not supported, want application/x-protobuf`,
+    );
+  }
+  for (const parameter of parameters) {
+    const [name = "", value = ""] = parameter.split("=");
+    if (name.trim().toLowerCase() !== "proto") continue;
+    const message = value.trim().replace(/^"(.*)"$/, "$1");
+    if (message === VERSION_2) {
+      throw new RefusedError(
+        415,
+        "remote write 2.0 is not supported yet, send prometheus.WriteRequest",
+      );
+    }
+    if (message !== "prometheus.WriteRequest") {
+      throw new RefusedError(415, `protobuf message ${message} is not supported`);
+    }
+  }
+}
+
+function checkContentEncoding(encoding: string | undefined): void {
+  if (encoding === undefined || encoding === "" || encoding.toLowerCase() === "snappy") return;
+  throw new RefusedError(415, `content encoding ${encoding} is not supported, want snappy`);
+}
+
+function header(request: IncomingMessage, name: string): string {
+  const value = request.headers[name.toLowerCase()];
+  return (Array.isArray(value) ? value[0] : value) ?? "";
+}
+
+async function receive(
+  options: RemoteWriteHttpOptions,
+  request: IncomingMessage,
+  tenant: string,
+  pending: { bytes: number },
+): Promise<WriteResult> {
+  const { tenants, writer, maxRequestBytes, replicaHeader, takesReplica } = options;
+  const replica = takesReplica ? replicaNumber(header(request, replicaHeader)) : 0;
+  const { chunks, release } = await readBody(request, options, pending);
+  try {
+    const local = await tenants?.get(tenant);
+    const bytes = Buffer.from(tenant);
+    // The bodies are let go before the answer: only what is forwarded is held until then.
+    const outcome = withSnappyRequest(chunks, maxRequestBytes, bytes, (walked) =>
+      writer.write(walked, { name: tenant, bytes, local }, replica),
+    );
+    release();
+    return await outcome;
+  } finally {
+    release();
+  }
+}
+
+function replicaNumber(text: string): number {
+  if (text === "") return 0;
+  if (!/^\d{1,9}$/.test(text)) throw new RefusedError(400, `replica header is no number: ${text}`);
+  return Number(text);
+}
+
+async function readBody(
+  request: IncomingMessage,
+  options: RemoteWriteHttpOptions,
+  pending: { bytes: number },
+): Promise<{ chunks: Uint8Array[]; release: () => void }> {
+  const { maxRequestBytes, maxPendingBytes } = options;
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  const release = () => {
+    pending.bytes -= length;
+    length = 0;
+    chunks.length = 0;
+  };
+  try {
+    // Not destroyed when the loop is left: the answer still has to go out on the same socket.
+    const stream: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
+    for await (const chunk of stream) {
+      length += chunk.length;
+      pending.bytes += chunk.length;
+      if (length > maxRequestBytes) throw new RefusedError(413, tooLarge(maxRequestBytes));
+      if (pending.bytes > maxPendingBytes) {
+        throw new RefusedError(
+          503,
+          `the requests under way hold ${maxPendingBytes} bytes, which is the limit`,
+        );
+      }
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return { chunks, release };
+}
+
+function statusOf(error: unknown): number {
+  if (error instanceof RefusedError) return error.status;
+  if (
+    error instanceof SnappyCorruptError ||
+    error instanceof WriteRequestMalformedError ||
+    error instanceof TenantNameError ||
+    error instanceof BadReplicaError
+  ) {
+    return 400;
+  }
+  if (error instanceof BodyTooLargeError || error instanceof TooManySeriesError) return 413;
+  if (error instanceof TooManyTenantsError) return 429;
+  if (error instanceof WriteBuffersExhaustedError || error instanceof NoHashringError) return 503;
+  if (
+    error instanceof NoMatchingHashringError ||
+    error instanceof TenantPatternError ||
+    error instanceof HashringBuildError
+  ) {
+    return 500;
+  }
+  return codesOf(Cause.INTERNAL).http;
+}
+
+function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  message: string,
+): void {
+  if (response.destroyed) return;
+  if (status === 429 || status === 503) response.setHeader("retry-after", RETRY_AFTER_SECONDS);
+  // A body that nobody will read would be taken for the next request.
+  if (!request.complete) {
+    response.setHeader("connection", "close");
+    response.once("finish", () => request.destroy());
+  }
+  response.statusCode = status;
+  if (status === 204) {
+    response.end();
+    return;
+  }
+  response.setHeader("content-type", "text/plain; charset=utf-8");
+  response.setHeader("x-content-type-options", "nosniff");
+  response.end(`${message}\n`);
+}

@@ -1,0 +1,75 @@
+/** Writes a request's series into a tenant's TSDB, and says which of them were not stored, and why. */
+
+import {
+  SERIES_WORDS,
+  SeriesFlag,
+  SeriesWord,
+  Verdict,
+  type WriteRequestBuffer,
+} from "@torus/kernels";
+import type { Tsdb } from "@torus/tsdb";
+import { Cause, causeOfVerdict } from "./cause.ts";
+
+export type LocalResult = {
+  /** Series that were not stored whole, by index into the request's table. */
+  failed: [index: number, cause: Cause][];
+  /** Samples refused, by `Verdict`. */
+  byVerdict: Uint32Array;
+  histogramSeries: number;
+};
+
+/** @param chosen Indexes of series; null for all. What the storage throws is for the caller. */
+export function writeLocal(
+  db: Tsdb,
+  request: WriteRequestBuffer,
+  chosen: Uint32Array | null,
+): LocalResult {
+  const counts = db.append(request, chosen);
+  const { byVerdict, histogramSeriesRejected: histogramSeries } = counts;
+  const failed: [number, Cause][] = [];
+  let refused = histogramSeries;
+  for (let verdict = Verdict.OUT_OF_ORDER; verdict < byVerdict.length; verdict++) {
+    refused += byVerdict[verdict] as number;
+  }
+  // A series with invalid labels and no sample has a verdict without a count; the router refuses those by flags.
+  if (refused === 0) return { failed, byVerdict, histogramSeries };
+  const table = request.series;
+  const entries = chosen === null ? request.count : chosen.length;
+  for (let i = 0; i < entries; i++) {
+    const index = chosen === null ? i : (chosen[i] as number);
+    const at = index * SERIES_WORDS;
+    const cause = causeOfVerdict(table[at + SeriesWord.VERDICT] as number);
+    if (cause !== Cause.STORED) failed.push([index, cause]);
+    else if (histogramSeries > 0 && isUnsupported(table[at + SeriesWord.FLAGS] as number)) {
+      failed.push([index, Cause.BAD_REQUEST]);
+    }
+  }
+  return { failed, byVerdict, histogramSeries };
+}
+
+/** Native histograms are not stored yet: a sender must not believe that they were. */
+function isUnsupported(flags: number): boolean {
+  return (flags & SeriesFlag.HISTOGRAMS) !== 0;
+}
+
+const VERDICT_TEXTS: Readonly<Record<number, string>> = {
+  [Verdict.OUT_OF_ORDER]: "out of order sample",
+  [Verdict.TOO_OLD]: "out of bounds",
+  [Verdict.TOO_FAR_IN_FUTURE]: "too far in the future",
+  [Verdict.CONFLICT]: "duplicate sample for timestamp",
+  [Verdict.INVALID_LABELS]: "invalid labels",
+  [Verdict.SERIES_LIMIT]: "limit of head series reached",
+};
+
+/** `2 × out of order sample, 1 × invalid labels`; "" when nothing was refused. */
+export function describeRefused({ byVerdict, histogramSeries }: LocalResult): string {
+  const parts: string[] = [];
+  for (const [verdict, text] of Object.entries(VERDICT_TEXTS)) {
+    const count = byVerdict[Number(verdict)] ?? 0;
+    if (count > 0) parts.push(`${count} × ${text}`);
+  }
+  if (histogramSeries > 0) {
+    parts.push(`${histogramSeries} × native histograms are not supported yet`);
+  }
+  return parts.join(", ");
+}

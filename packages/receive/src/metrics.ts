@@ -1,0 +1,143 @@
+/** A receiver's metrics under Thanos' names (facts: features 1.15), on which dashboards and alerts rest. */
+
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Tenants } from "./tenants.ts";
+
+export type ReceiveMetrics = ReturnType<typeof createReceiveMetrics>;
+
+export function createReceiveMetrics(registry: Registry) {
+  const registers = [registry];
+  return {
+    forwardRequests: new Counter({
+      name: "thanos_receive_forward_requests_total",
+      help: "The number of forward requests.",
+      labelNames: ["result"],
+      registers,
+    }),
+    replications: new Counter({
+      name: "thanos_receive_replications_total",
+      help: "The number of replication operations done by the receiver.",
+      labelNames: ["result"],
+      registers,
+    }),
+    replicationFactor: new Gauge({
+      name: "thanos_receive_replication_factor",
+      help: "The number of times to replicate incoming write requests.",
+      registers,
+    }),
+    forwardDelay: new Histogram({
+      name: "thanos_receive_forward_delay_seconds",
+      help: "The time between a forward request's start and its answer.",
+      buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+      registers,
+    }),
+    writeSeries: new Histogram({
+      name: "thanos_receive_write_timeseries",
+      help: "The number of timeseries received in the incoming write requests.",
+      labelNames: ["code", "tenant"],
+      buckets: [10, 50, 100, 500, 1000, 5000, 10_000],
+      registers,
+    }),
+    writeSamples: new Histogram({
+      name: "thanos_receive_write_samples",
+      help: "The number of samples received in the incoming write requests.",
+      labelNames: ["code", "tenant"],
+      buckets: [10, 50, 100, 500, 1000, 5000, 10_000],
+      registers,
+    }),
+    pendingWrites: new Gauge({
+      name: "thanos_receive_pending_write_requests",
+      help: "The number of write requests under way.",
+      registers,
+    }),
+    configHash: new Gauge({
+      name: "thanos_receive_config_hash",
+      help: "Hash of the currently loaded hashring configuration file.",
+      registers,
+    }),
+    configReloadSuccessful: new Gauge({
+      name: "thanos_receive_config_last_reload_successful",
+      help: "Whether the last hashring configuration file reload attempt was successful.",
+      registers,
+    }),
+    configReloadTime: new Gauge({
+      name: "thanos_receive_config_last_reload_success_timestamp_seconds",
+      help: "Timestamp of the last successful hashring configuration file reload.",
+      registers,
+    }),
+    fileChanges: new Counter({
+      name: "thanos_receive_hashrings_file_changes_total",
+      help: "The number of times the hashrings configuration file has changed.",
+      registers,
+    }),
+    fileErrors: new Counter({
+      name: "thanos_receive_hashrings_file_errors_total",
+      help: "The number of errors watching the hashrings configuration file.",
+      registers,
+    }),
+    fileRefreshes: new Counter({
+      name: "thanos_receive_hashrings_file_refreshes_total",
+      help: "The number of refreshes of the hashrings configuration file.",
+      registers,
+    }),
+    ringNodes: new Gauge({
+      name: "thanos_receive_hashring_nodes",
+      help: "The number of nodes per hashring.",
+      labelNames: ["name"],
+      registers,
+    }),
+    ringTenants: new Gauge({
+      name: "thanos_receive_hashring_tenants",
+      help: "The number of tenants per hashring.",
+      labelNames: ["name"],
+      registers,
+    }),
+  };
+}
+
+/** Each tenant's TSDB, read when metrics are scraped. */
+export function registerTenantMetrics(registry: Registry, tenants: Tenants): void {
+  const gauge = (
+    name: string,
+    help: string,
+    value: (tenant: ReturnType<Tenants["list"]>[0]) => number,
+  ) =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ["tenant"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const tenant of tenants.list()) {
+          const current = value(tenant);
+          if (Number.isFinite(current)) this.set({ tenant: tenant.name }, current);
+        }
+      },
+    });
+  gauge(
+    "prometheus_tsdb_head_series",
+    "Total number of series in the head block.",
+    ({ db }) => db.head.seriesCount,
+  );
+  gauge(
+    "prometheus_tsdb_head_min_time",
+    "Minimum time bound of the head block, in milliseconds.",
+    ({ db }) => db.head.minTime,
+  );
+  gauge(
+    "prometheus_tsdb_head_max_time",
+    "Maximum timestamp of the head block, in milliseconds.",
+    ({ db }) => db.head.maxTime,
+  );
+  gauge(
+    "prometheus_tsdb_blocks_loaded",
+    "Number of currently loaded data blocks.",
+    ({ db }) => db.blocks().length,
+  );
+  gauge(
+    "prometheus_tsdb_storage_blocks_bytes",
+    "The number of bytes that are currently used for local storage by all blocks.",
+    ({ db }) => db.blockBytes(),
+  );
+}

@@ -1,0 +1,103 @@
+/**
+ * The decision on one request: each series is stored when enough of its copies are, and has failed when too many
+ * copies cannot be stored any more. The answer is due as soon as every series is decided; copies that answer later
+ * change nothing.
+ */
+
+import { CAUSES, Cause } from "./cause.ts";
+
+/** Copies that must be stored. With two copies one is enough, as in Thanos: a dead node must not stop writes. */
+export function writeQuorum(copies: number): number {
+  return copies === 2 ? 1 : Math.floor(copies / 2) + 1;
+}
+
+/** Which failure of a request's series is told, gravest for the sender first. */
+const PRECEDENCE: readonly Cause[] = [
+  // Final: sending again changes nothing, whatever became of the other series.
+  Cause.CONFLICT,
+  Cause.BAD_REQUEST,
+  Cause.UNAVAILABLE,
+  Cause.INTERNAL,
+  Cause.LIMIT,
+];
+
+export class WriteDecision {
+  /** Resolves when every series is decided. */
+  readonly decided: Promise<void>;
+  readonly #copies: number;
+  readonly #quorum: number;
+  /** Copies by cause, CAUSES entries a series. */
+  readonly #counts: Uint8Array;
+  /** The verdict on each series plus one; 0 while it is open. */
+  readonly #verdicts: Uint8Array;
+  readonly #bySeries: number;
+  #open: number;
+  #resolve: () => void = () => {};
+
+  constructor(series: number, copies: number, quorum: number) {
+    this.#copies = copies;
+    this.#quorum = quorum;
+    this.#bySeries = series;
+    this.#counts = new Uint8Array(series * CAUSES);
+    this.#verdicts = new Uint8Array(series);
+    this.#open = series;
+    this.decided = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    if (series === 0) this.#resolve();
+  }
+
+  /** One copy of series `index` has come to an end. */
+  count(index: number, cause: Cause): void {
+    const at = index * CAUSES;
+    const counted = (this.#counts[at + cause] as number) + 1;
+    this.#counts[at + cause] = counted;
+    if (this.#verdicts[index] !== 0) return;
+    if (cause === Cause.STORED) {
+      if (counted >= this.#quorum) this.#decide(index, Cause.STORED);
+      return;
+    }
+    let failed = 0;
+    for (let each = 1; each < CAUSES; each++) failed += this.#counts[at + each] as number;
+    if (failed > this.#copies - this.#quorum) this.#decide(index, this.#reason(at));
+  }
+
+  /** The series is not for any owner: all its copies fail at once. */
+  refuse(index: number, cause: Cause): void {
+    if (this.#verdicts[index] === 0) this.#decide(index, cause);
+  }
+
+  countAll(indexes: Uint32Array, cause: Cause): void {
+    for (let i = 0; i < indexes.length; i++) this.count(indexes[i] as number, cause);
+  }
+
+  /** Undefined while the series is open. */
+  verdict(index: number): Cause | undefined {
+    const verdict = this.#verdicts[index] as number;
+    return verdict === 0 ? undefined : ((verdict - 1) as Cause);
+  }
+
+  /** What the request ends with; for when all is decided. */
+  outcome(): { cause: Cause; bySeries: Uint32Array } {
+    const bySeries = new Uint32Array(CAUSES);
+    for (let i = 0; i < this.#bySeries; i++) {
+      const cause = (this.#verdicts[i] as number) - 1;
+      bySeries[cause] = (bySeries[cause] as number) + 1;
+    }
+    const cause = PRECEDENCE.find((each) => (bySeries[each] as number) > 0) ?? Cause.STORED;
+    return { cause, bySeries };
+  }
+
+  /** The cause that a quorum of copies failed with, "unavailable" when none did. */
+  #reason(at: number): Cause {
+    for (const cause of PRECEDENCE) {
+      if ((this.#counts[at + cause] as number) >= this.#quorum) return cause;
+    }
+    return Cause.UNAVAILABLE;
+  }
+
+  #decide(index: number, cause: Cause): void {
+    this.#verdicts[index] = cause + 1;
+    if (--this.#open === 0) this.#resolve();
+  }
+}

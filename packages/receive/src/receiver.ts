@@ -1,0 +1,156 @@
+/**
+ * A receiver put together: hashring, peers, tenants, the two ways in (HTTP and gRPC). Its mode follows from its
+ * options, as in Thanos: a ring with a local endpoint routes and stores, a ring alone routes, no ring stores.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type ConfigSource,
+  type GrpcClient,
+  type GrpcMethods,
+  type Logger,
+  type RawHandler,
+  startLoop,
+} from "@torus/server";
+import type { Registry } from "prom-client";
+import { remoteWriteMethods } from "./grpc.ts";
+import { remoteWriteHandler } from "./http.ts";
+import { createReceiveMetrics, registerTenantMetrics } from "./metrics.ts";
+import { Peers } from "./peers.ts";
+import { RingSource } from "./ring-source.ts";
+import { Tenants, type TenantsOptions } from "./tenants.ts";
+import { Writer } from "./write.ts";
+
+export type ReceiveMode = "RouterOnly" | "IngestorOnly" | "RouterIngestor";
+
+export type ReceiverOptions = {
+  hashrings: ConfigSource;
+  hashringsRefreshMs: number;
+  algorithm: string;
+  replicationFactor: number;
+  /** The address under which the ring knows this process; "" for none. */
+  localEndpoint: string;
+  forward: { timeoutMs: number; maxBackoffMs: number; maxInflightBytes: number };
+  connect: (address: string) => GrpcClient;
+  http: {
+    tenantHeader: string;
+    replicaHeader: string;
+    maxRequestBytes: number;
+    maxPendingBytes: number;
+  };
+  tenants: Omit<TenantsOptions, "ringLabels" | "now" | "log">;
+  /** Milliseconds between two rounds of cutting, shipping and retention. */
+  maintenanceMs: number;
+  metrics: Registry;
+  log: Logger;
+  now: () => number;
+};
+
+export type Receiver = {
+  readonly mode: ReceiveMode;
+  /** Null on a router. */
+  readonly tenants: Tenants | null;
+  readonly grpcMethods: GrpcMethods;
+  readonly remoteWrite: RawHandler;
+  /** Looks at the hashrings file now. */
+  checkHashrings(): Promise<void>;
+  /** Nothing more is taken: answers 503 and UNAVAILABLE. */
+  drain(): void;
+  /** Ends all; with a bucket, what is in the heads is cut and shipped first. */
+  close(): Promise<void>;
+};
+
+/** @throws {ConfigError} for hashrings that cannot be used; what opening a tenant's data throws. */
+export async function openReceiver(options: ReceiverOptions): Promise<Receiver> {
+  const { localEndpoint, replicationFactor, log, now } = options;
+  const metrics = createReceiveMetrics(options.metrics);
+  metrics.replicationFactor.set(replicationFactor);
+  const peers = new Peers({
+    ...options.forward,
+    connect: options.connect,
+    now,
+    random: Math.random,
+  });
+  const ring = await RingSource.open({
+    source: options.hashrings,
+    algorithm: options.algorithm,
+    replicationFactor,
+    refreshMs: options.hashringsRefreshMs,
+    metrics,
+    log,
+    now,
+    onRing: (next) => peers.keep(new Set(next.endpoints.map(({ address }) => address))),
+  });
+  const mode: ReceiveMode =
+    ring === null ? "IngestorOnly" : localEndpoint === "" ? "RouterOnly" : "RouterIngestor";
+  const parts: (() => Promise<void> | void)[] = [];
+  const closeAll = async () => {
+    for (const close of parts.splice(0).reverse()) await close();
+  };
+  parts.push(() => peers.close());
+  if (ring !== null) parts.push(() => ring.stop());
+
+  let tenants: Tenants | null = null;
+  try {
+    if (mode !== "RouterOnly") {
+      const ringLabels = (tenant: string) => ring?.current?.externalLabels(tenant) ?? {};
+      tenants = await Tenants.open({ ...options.tenants, ringLabels, now, log });
+      registerTenantMetrics(options.metrics, tenants);
+    }
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+  if (tenants !== null) parts.push(maintenance(tenants, options));
+
+  let reason: string | undefined;
+  const notReady = () => reason;
+  const writer = new Writer({
+    hashring: ring === null ? null : () => ring.current,
+    peers,
+    localEndpoint,
+    metrics,
+    log,
+    now,
+  });
+  const { defaultTenant } = options.tenants;
+  const common = { tenants, writer, defaultTenant, metrics, notReady };
+  log.info("receiver is open", { mode, replicationFactor });
+  return {
+    mode,
+    tenants,
+    grpcMethods: remoteWriteMethods(common),
+    remoteWrite: remoteWriteHandler({
+      ...common,
+      ...options.http,
+      takesReplica: mode === "RouterIngestor",
+      log,
+    }),
+    checkHashrings: async () => ring?.check(),
+    drain: () => {
+      reason = "shutting down";
+    },
+    close: closeAll,
+  };
+}
+
+/** Starts the loop; the returned function ends it and the tenants. */
+function maintenance(tenants: Tenants, options: ReceiverOptions): () => Promise<void> {
+  const { maintenanceMs, log } = options;
+  let first = true;
+  const loop = startLoop(
+    async (signal) => {
+      // Receivers that start together should not cut together.
+      if (first) await sleep(Math.random() * maintenanceMs, undefined, { signal });
+      first = false;
+      await tenants.maintain(signal);
+    },
+    maintenanceMs,
+    (error) => log.error("maintenance", { err: error }),
+  );
+  return async () => {
+    await loop.stop();
+    if (options.tenants.shipping !== null) await tenants.flush();
+    await tenants.close();
+  };
+}

@@ -1,0 +1,228 @@
+/**
+ * One TSDB per tenant, in `<tsdb.path>/<tenant>/`. Those on disk are opened at start, others when their first sample
+ * comes. Cutting blocks, retention and shipping go through the tenants one after another, so that their work never
+ * falls together.
+ */
+
+import { mkdir, readdir } from "node:fs/promises";
+import path from "node:path";
+import type { Bucket } from "@torus/objstore";
+import { errorText, type Logger } from "@torus/server";
+import { Tsdb, type TsdbOptions } from "@torus/tsdb";
+import {
+  hasShipper,
+  readShipped,
+  Shipper,
+  type ShipperEvent,
+  type ShipperMetrics,
+  writeExternalLabels,
+} from "@torus/uploader";
+import { checkTenantName, TenantNameError } from "./tenant-name.ts";
+
+export type TenantsOptions = {
+  /** `--tsdb.path`. */
+  path: string;
+  tsdb: Omit<TsdbOptions, "dir" | "now" | "log">;
+  /** `--label`. */
+  labels: Readonly<Record<string, string>>;
+  tenantLabelName: string;
+  defaultTenant: string;
+  /** Of the tenant's hashring; asked whenever the labels are. */
+  ringLabels: (tenant: string) => Readonly<Record<string, string>>;
+  /** Tenants at most: each costs memory and files. */
+  maxTenants: number;
+  shipping: {
+    bucket: Bucket;
+    metrics: ShipperMetrics;
+    hashFunc: "" | "SHA256";
+    uploadCompacted: boolean;
+    allowOutOfOrderUploads: boolean;
+  } | null;
+  now: () => number;
+  log: Logger;
+};
+
+export class TooManyTenantsError extends Error {
+  constructor(limit: number) {
+    super(`the limit of ${limit} tenants of this receiver is reached`);
+    this.name = "TooManyTenantsError";
+  }
+}
+
+export type Tenant = {
+  readonly name: string;
+  readonly db: Tsdb;
+  readonly shipper: Shipper | null;
+};
+
+/** Folders of a file system's own. */
+const NO_TENANTS = new Set(["lost+found"]);
+
+export class Tenants {
+  readonly #options: TenantsOptions;
+  readonly #open = new Map<string, Tenant>();
+  readonly #opening = new Map<string, Promise<Tenant>>();
+  #closed = false;
+
+  private constructor(options: TenantsOptions) {
+    this.#options = options;
+  }
+
+  /** Opens what is on disk, and the default tenant, and replays their logs. */
+  static async open(options: TenantsOptions): Promise<Tenants> {
+    const tenants = new Tenants(options);
+    await mkdir(options.path, { recursive: true });
+    await writeExternalLabels(options.path, {
+      labels: options.labels,
+      tenantLabelName: options.tenantLabelName,
+    });
+    const found = await readdir(options.path, { withFileTypes: true });
+    const names = found.filter((each) => each.isDirectory()).map((each) => each.name);
+    const all = new Set([options.defaultTenant, ...names.filter((name) => !NO_TENANTS.has(name))]);
+    try {
+      for (const name of all) await tenants.get(name);
+    } catch (error) {
+      await tenants.close();
+      throw error;
+    }
+    return tenants;
+  }
+
+  /** The tenant when it is open. */
+  peek(name: string): Tenant | undefined {
+    return this.#open.get(name);
+  }
+
+  /**
+   * Opens the tenant when it is not.
+   *
+   * @throws {TenantNameError}
+   * @throws {TooManyTenantsError}
+   */
+  async get(name: string): Promise<Tenant> {
+    const open = this.#open.get(name);
+    if (open !== undefined) return open;
+    checkTenantName(name);
+    if (NO_TENANTS.has(name)) throw new TenantNameError(name);
+    let opening = this.#opening.get(name);
+    if (opening === undefined) {
+      const { maxTenants } = this.#options;
+      if (this.#open.size + this.#opening.size >= maxTenants) {
+        throw new TooManyTenantsError(maxTenants);
+      }
+      opening = this.#openTenant(name).finally(() => this.#opening.delete(name));
+      this.#opening.set(name, opening);
+    }
+    return opening;
+  }
+
+  list(): Tenant[] {
+    return [...this.#open.values()];
+  }
+
+  /** External labels of a tenant's series: the receiver's, the ring's, and the tenant's name. */
+  labels(tenant: string): Record<string, string> {
+    const { labels, ringLabels, tenantLabelName } = this.#options;
+    return { ...labels, ...ringLabels(tenant), [tenantLabelName]: tenant };
+  }
+
+  /** Cuts what is due, ships, and deletes what is over the retention. */
+  async maintain(signal: AbortSignal): Promise<void> {
+    for (const tenant of this.list()) {
+      if (signal.aborted) return;
+      await this.#step(tenant, "cut blocks", () => tenant.db.compactHead());
+      const { shipper } = tenant;
+      if (shipper !== null) await this.#step(tenant, "ship blocks", () => shipper.sync(signal));
+      await this.#step(tenant, "apply retention", () =>
+        tenant.db.applyRetention(shippedOf(tenant)),
+      );
+    }
+  }
+
+  /** Cuts everything into blocks and ships them; for a graceful end with a bucket. */
+  async flush(): Promise<void> {
+    for (const tenant of this.list()) {
+      await this.#step(tenant, "flush", () => tenant.db.flush());
+      const { shipper } = tenant;
+      if (shipper !== null) await this.#step(tenant, "ship blocks", () => shipper.sync());
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled(this.#opening.values());
+    for (const tenant of this.list()) {
+      await tenant.shipper?.close();
+      await this.#step(tenant, "close", () => tenant.db.close());
+    }
+    this.#open.clear();
+  }
+
+  async #openTenant(name: string): Promise<Tenant> {
+    const { tsdb, now, log } = this.#options;
+    const dir = path.join(this.#options.path, name);
+    const started = now();
+    await mkdir(dir, { recursive: true });
+    const tenantLog = log.with({ tenant: name });
+    const db = await Tsdb.open({
+      ...tsdb,
+      dir,
+      now,
+      log: (level, message, fields) => tenantLog[level](message, fields),
+    });
+    const tenant: Tenant = { name, db, shipper: this.#shipper(name, dir) };
+    if (this.#closed) {
+      await db.close();
+      throw new Error(`open tenant ${name}: the receiver is stopping`);
+    }
+    this.#open.set(name, tenant);
+    tenantLog.info("TSDB is open", { durationMs: now() - started, ...db.replayed });
+    return tenant;
+  }
+
+  #shipper(name: string, dir: string): Shipper | null {
+    const { shipping, now, log } = this.#options;
+    if (shipping === null) return null;
+    const { bucket, metrics, ...rest } = shipping;
+    return new Shipper(bucket, dir, {
+      ...rest,
+      labels: () => this.labels(name),
+      source: "receive",
+      now,
+      onEvent: (event) => {
+        metrics.observe(name, event);
+        logShipping(log, name, event);
+      },
+    });
+  }
+
+  /** What fails for one tenant is logged and tried again in the next round. */
+  async #step(tenant: Tenant, what: string, run: () => Promise<unknown>): Promise<void> {
+    try {
+      await run();
+    } catch (error) {
+      this.#options.log.error(what, { tenant: tenant.name, err: errorText(error) });
+    }
+  }
+}
+
+/**
+ * With a bucket of our own, or an uploader beside us (it leaves its file), a block must be shipped before it is
+ * deleted. Where nobody ever shipped, nothing waits for the blocks.
+ */
+function shippedOf(tenant: Tenant): (ulid: string) => boolean {
+  const { shipper, db } = tenant;
+  if (shipper !== null) return (ulid) => shipper.isShipped(ulid);
+  if (!hasShipper(db.dir)) return () => true;
+  const shipped = readShipped(db.dir);
+  return (ulid) => shipped.has(ulid);
+}
+
+function logShipping(log: Logger, tenant: string, event: ShipperEvent): void {
+  if (event.kind === "uploaded") log.info("uploaded block", { tenant, block: event.ulid });
+  else if (event.kind === "upload-failed") {
+    log.error("upload block", { tenant, block: event.ulid, err: event.error });
+  } else if (event.kind === "block-unreadable") {
+    log.warn("block is left out", { tenant, block: event.ulid, err: event.error });
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * One write from the walked request to its answer: the local share goes straight into the TSDB, each other owner
+ * gets one RemoteWrite per copy, and the answer is due when every series is decided. What is still on its way then
+ * runs on until its own deadline.
+ */
+
+import type { Hashring, Placement } from "@torus/hashring";
+import { SERIES_WORDS, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
+import { errorText, type Logger } from "@torus/server";
+import { Cause, causeOfError, codesOf } from "./cause.ts";
+import { describeRefused, writeLocal } from "./local.ts";
+import type { ReceiveMetrics } from "./metrics.ts";
+import type { Peers } from "./peers.ts";
+import { WriteDecision, writeQuorum } from "./quorum.ts";
+import { forwardedRequest, routeRequest, type Share } from "./route.ts";
+import type { Tenant } from "./tenants.ts";
+import { decodeVerdicts } from "./verdicts.ts";
+
+export type WriteResult = {
+  cause: Cause;
+  /** For the sender; "" when all is stored. */
+  message: string;
+  series: number;
+  samples: number;
+};
+
+/** A replica number from outside that the replication factor does not have. */
+export class BadReplicaError extends Error {
+  constructor(replica: number, copies: number) {
+    super(`replica count exceeds replication factor: replica ${replica}, factor ${copies}`);
+    this.name = "BadReplicaError";
+  }
+}
+
+export class NoHashringError extends Error {
+  constructor() {
+    super("no hashring yet");
+    this.name = "NoHashringError";
+  }
+}
+
+export type WriterOptions = {
+  /** Undefined without a hashring: everything is stored here. */
+  hashring: (() => Hashring | undefined) | null;
+  peers: Peers;
+  /** The address under which the ring knows this process; "" for a router. */
+  localEndpoint: string;
+  metrics: ReceiveMetrics;
+  log: Logger;
+  now: () => number;
+};
+
+export class Writer {
+  readonly #options: WriterOptions;
+  /** This node among a placement's endpoints; -1 when it is none of them. */
+  readonly #selfIn = new WeakMap<Placement, number>();
+
+  constructor(options: WriterOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Stores or forwards all series of the request. Not an async function: when it returns, the request may be
+   * released; the promise then tells the outcome.
+   *
+   * @param local The tenant's TSDB; undefined on a router.
+   * @param replica 0 to make all copies, n to make copy n alone.
+   * @throws {BadReplicaError | NoHashringError} and what the hashring throws for the tenant.
+   */
+  write(
+    request: WriteRequestBuffer,
+    tenant: { name: string; bytes: Uint8Array; local: Tenant | undefined },
+    replica: number,
+  ): Promise<WriteResult> {
+    const { hashring } = this.#options;
+    const size = { series: request.count, samples: countSamples(request) };
+    if (request.count === 0) return Promise.resolve({ cause: Cause.STORED, message: "", ...size });
+    if (hashring === null) return Promise.resolve({ ...this.#storeAll(request, tenant), ...size });
+    const ring = hashring();
+    if (ring === undefined) throw new NoHashringError();
+    if (replica > ring.replicationFactor) {
+      throw new BadReplicaError(replica, ring.replicationFactor);
+    }
+    const placement = ring.placement(tenant.name);
+    const all = replica === 0;
+    const copies = all ? { from: 0, to: placement.copies } : { from: replica - 1, to: replica };
+    return this.#distribute(request, tenant, placement, copies).then((result) => ({
+      ...result,
+      ...size,
+    }));
+  }
+
+  /** Stores all series here, whoever owns them: for an ingestor, and for what a router sent. */
+  #storeAll(
+    request: WriteRequestBuffer,
+    { name, local }: { name: string; local: Tenant | undefined },
+  ): { cause: Cause; message: string } {
+    if (local === undefined) throw new NoHashringError();
+    const decision = new WriteDecision(request.count, 1, 1);
+    const errors: string[] = [];
+    this.#storeShare(request, local, null, decision, errors);
+    for (let i = 0; i < request.count; i++) {
+      if (decision.verdict(i) === undefined) decision.count(i, Cause.STORED);
+    }
+    return this.#answer(name, decision, errors);
+  }
+
+  #distribute(
+    request: WriteRequestBuffer,
+    tenant: { name: string; bytes: Uint8Array; local: Tenant | undefined },
+    placement: Placement,
+    copies: { from: number; to: number },
+  ): Promise<{ cause: Cause; message: string }> {
+    const { metrics } = this.#options;
+    const made = copies.to - copies.from;
+    const self = this.#self(placement);
+    const { shares, refused } = routeRequest(request, placement, copies);
+    const decision = new WriteDecision(request.count, made, writeQuorum(made));
+    const errors: string[] = [];
+    for (const index of refused) decision.refuse(index, Cause.CONFLICT);
+    if (refused.length > 0) errors.push(`${refused.length} × invalid labels`);
+    // Messages first: they are made from the request's memory, and travel while this node appends.
+    for (const share of shares) {
+      if (share.endpoint === self && tenant.local !== undefined) continue;
+      const address = placement.endpoints[share.endpoint]?.address ?? "";
+      const message = forwardedRequest(request, share, tenant.bytes);
+      // Its failures are counted in the decision.
+      void this.#forward(address, message, share, decision, errors);
+    }
+    for (const share of shares) {
+      if (share.endpoint !== self || tenant.local === undefined) continue;
+      const stored = this.#storeShare(request, tenant.local, share.series, decision, errors);
+      metrics.replications.inc({ result: stored ? "success" : "error" });
+    }
+    return decision.decided.then(() => this.#answer(tenant.name, decision, errors));
+  }
+
+  /** Appends and counts; returns whether all was stored. */
+  #storeShare(
+    request: WriteRequestBuffer,
+    local: Tenant,
+    chosen: Uint32Array | null,
+    decision: WriteDecision,
+    errors: string[],
+  ): boolean {
+    try {
+      const result = writeLocal(local.db, request, chosen);
+      if (result.failed.length > 0) errors.push(describeRefused(result));
+      countShare(decision, chosen, request.count, result.failed);
+      return result.failed.length === 0;
+    } catch (error) {
+      this.#options.log.error("store locally", { tenant: local.name, err: errorText(error) });
+      errors.push(`store locally: ${errorText(error)}`);
+      countWhole(decision, chosen, request.count, causeOfError(error));
+      return false;
+    }
+  }
+
+  async #forward(
+    address: string,
+    message: Uint8Array,
+    share: Share,
+    decision: WriteDecision,
+    errors: string[],
+  ): Promise<void> {
+    const { peers, metrics, now } = this.#options;
+    const started = now();
+    try {
+      const answer = await peers.remoteWrite(address, message);
+      metrics.forwardDelay.observe((now() - started) / 1000);
+      const failed = decodeVerdicts(answer, share.series.length) ?? [];
+      metrics.forwardRequests.inc({ result: failed.length === 0 ? "success" : "error" });
+      metrics.replications.inc({ result: failed.length === 0 ? "success" : "error" });
+      if (failed.length > 0) errors.push(`${address}: ${failed.length} series refused`);
+      const own = failed.map(([at, cause]) => [share.series[at] as number, cause] as const);
+      countShare(decision, share.series, 0, own);
+    } catch (error) {
+      metrics.forwardRequests.inc({ result: "error" });
+      metrics.replications.inc({ result: "error" });
+      errors.push(errorText(error));
+      countWhole(decision, share.series, 0, causeOfError(error));
+    }
+  }
+
+  #answer(
+    tenant: string,
+    decision: WriteDecision,
+    errors: readonly string[],
+  ): { cause: Cause; message: string } {
+    const { cause, bySeries } = decision.outcome();
+    if (cause === Cause.STORED) return { cause, message: "" };
+    let failed = 0;
+    for (let each = 1; each < bySeries.length; each++) failed += bySeries[each] as number;
+    const of = failed + (bySeries[Cause.STORED] as number);
+    const details = [...new Set(errors)].slice(0, 5).join("; ");
+    const message = `${codesOf(cause).text}: ${failed} of ${of} series not written: ${details}`;
+    this.#options.log.debug("write", { tenant, err: message });
+    return { cause, message };
+  }
+
+  #self(placement: Placement): number {
+    let self = this.#selfIn.get(placement);
+    if (self === undefined) {
+      const { localEndpoint } = this.#options;
+      self = placement.endpoints.findIndex(({ address }) => address === localEndpoint);
+      this.#selfIn.set(placement, self);
+    }
+    return self;
+  }
+}
+
+/** Counts one copy of each series of a share: those in `failed` with their cause, the others as stored. */
+function countShare(
+  decision: WriteDecision,
+  series: Uint32Array | null,
+  count: number,
+  failed: readonly (readonly [index: number, cause: Cause])[],
+): void {
+  if (failed.length === 0) {
+    countWhole(decision, series, count, Cause.STORED);
+    return;
+  }
+  const causes = new Map(failed);
+  const entries = series === null ? count : series.length;
+  for (let i = 0; i < entries; i++) {
+    const index = series === null ? i : (series[i] as number);
+    decision.count(index, causes.get(index) ?? Cause.STORED);
+  }
+}
+
+function countWhole(
+  decision: WriteDecision,
+  series: Uint32Array | null,
+  count: number,
+  cause: Cause,
+): void {
+  if (series !== null) decision.countAll(series, cause);
+  else for (let i = 0; i < count; i++) decision.count(i, cause);
+}
+
+function countSamples(request: WriteRequestBuffer): number {
+  const table = request.series;
+  let samples = 0;
+  for (let at = SeriesWord.SAMPLES; at < table.length; at += SERIES_WORDS) {
+    samples += table[at] as number;
+  }
+  return samples;
+}
