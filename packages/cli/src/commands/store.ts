@@ -1,7 +1,13 @@
 /** `torus store`: the store gateway. Serves the blocks of a bucket over StoreAPI. */
 
 import type { Logger } from "@torus/server";
-import { BucketGateway, createGatewayMetrics, type GatewayEvent } from "@torus/store";
+import {
+  BucketGateway,
+  createGatewayMetrics,
+  type GatewayEvent,
+  type ServedBlock,
+  storeMethods,
+} from "@torus/store";
 import { defineCommand } from "../command.ts";
 import { commonFlags, runComponent } from "../component.ts";
 import { flag, flagGroup } from "../flags.ts";
@@ -58,7 +64,7 @@ export const store = defineCommand({
     ...objstoreFlags,
   },
   run: (config, env) =>
-    runComponent("store", config, env, async ({ log, metrics, lifecycle }) => {
+    runComponent("store", config, env, async ({ log, metrics, lifecycle, grpc }) => {
       const bucket = await requireBucket(config, metrics);
       lifecycle.add("bucket", { stop: () => bucket.close() });
       const gatewayMetrics = createGatewayMetrics(metrics, Date.now);
@@ -83,19 +89,32 @@ export const store = defineCommand({
         },
       });
       gatewayMetrics.watch(gateway);
+      let isSynced = false;
+      grpc.add(
+        storeMethods({
+          componentType: "store",
+          sources: () => gateway.blocks().filter(isRaw),
+          ready: () => isSynced,
+          openEnded: false,
+        }),
+      );
       // Not ready before the first look, so that nobody takes a missing answer for no data.
       await new Promise<void>((resolve) => {
-        const syncing = gateway.keepSynced(
-          config["sync-block-duration"],
-          lifecycle.signal,
-          resolve,
-        );
+        const syncing = gateway.keepSynced(config["sync-block-duration"], lifecycle.signal, () => {
+          isSynced = true;
+          resolve();
+        });
         const ended = syncing.finally(resolve);
         // It ends by the lifecycle's signal.
         lifecycle.add("sync", { stop: () => ended });
       });
     }),
 });
+
+/** Blocks of aggregates need a choice of resolution in StoreAPI, which is not there yet. */
+function isRaw(block: ServedBlock): boolean {
+  return block.resolutionMs === 0;
+}
 
 function logEvent(log: Logger, event: GatewayEvent): void {
   switch (event.kind) {
@@ -106,7 +125,8 @@ function logEvent(log: Logger, event: GatewayEvent): void {
       log.error("look at the bucket", { err: event.error });
       break;
     case "block-loaded":
-      log.info("serving block", { block: event.ulid });
+      if (event.resolutionMs === 0) log.info("serving block", { block: event.ulid });
+      else log.warn("downsampled blocks are not served yet", { block: event.ulid });
       break;
     case "block-dropped":
       log.info("no longer serving block", { block: event.ulid });

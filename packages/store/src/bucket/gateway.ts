@@ -41,7 +41,7 @@ export type GatewayOptions = FetchRules & {
 export type GatewayEvent =
   | { kind: "synced"; seconds: number; counts: Readonly<Record<BlockState, number>> }
   | { kind: "sync-failed"; seconds: number; error: Error }
-  | { kind: "block-loaded"; ulid: string }
+  | { kind: "block-loaded"; ulid: string; resolutionMs: number }
   | { kind: "block-dropped"; ulid: string }
   | { kind: "block-broken"; ulid: string; error: Error }
   /** Served on, by what an earlier look found: its list or its deletion mark could not be read. */
@@ -129,8 +129,10 @@ export class BucketGateway {
         const known = this.#blocks.get(meta.ulid);
         try {
           if (known === undefined) await this.#open(meta, signal);
-          blocks.set(meta.ulid, known ?? this.#serve(meta));
-          if (known === undefined) onEvent({ kind: "block-loaded", ulid: meta.ulid });
+          const block = known ?? this.#serve(meta);
+          blocks.set(meta.ulid, block);
+          if (known !== undefined) continue;
+          onEvent({ kind: "block-loaded", ulid: meta.ulid, resolutionMs: block.resolutionMs });
         } catch (error) {
           signal.throwIfAborted();
           broken.set(meta.ulid, error as Error);
