@@ -4,6 +4,7 @@
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { labelsFromObject } from "@torus/model";
 import {
   type ConfigSource,
   type GrpcClient,
@@ -12,6 +13,7 @@ import {
   type RawHandler,
   startLoop,
 } from "@torus/server";
+import { type StoreSource, storeMethods } from "@torus/store";
 import type { Registry } from "prom-client";
 import { remoteWriteMethods } from "./grpc.ts";
 import { remoteWriteHandler } from "./http.ts";
@@ -119,7 +121,16 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
   return {
     mode,
     tenants,
-    grpcMethods: remoteWriteMethods(common),
+    grpcMethods: {
+      ...remoteWriteMethods(common),
+      ...storeMethods({
+        componentType: "receive",
+        sources: () => (tenants === null ? [] : storeSources(tenants)),
+        // Draining is no reason not to answer: what was stored last is only here.
+        ready: () => true,
+        openEnded: true,
+      }),
+    },
     remoteWrite: remoteWriteHandler({
       ...common,
       ...options.http,
@@ -132,6 +143,15 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     },
     close: closeAll,
   };
+}
+
+function storeSources(tenants: Tenants): StoreSource[] {
+  return tenants.list().map(({ name, db }) => ({
+    labels: labelsFromObject(tenants.labels(name)),
+    mint: db.minTime,
+    maxt: db.maxTime,
+    queryable: db.queryable(),
+  }));
 }
 
 /** Starts the loop; the returned function ends it and the tenants. */
