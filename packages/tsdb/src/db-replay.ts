@@ -1,7 +1,8 @@
 /** Start-up: the newest checkpoint, then the log's segments above it, into an empty head. */
 
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
+import { newestCheckpoint } from "./db-checkpoint.ts";
 import type { Head } from "./head/head.ts";
 import { RecordMalformedError, type ReplayCounts } from "./head/replay.ts";
 import { type LogDamage, readLog, repairLog } from "./wlog/reader.ts";
@@ -12,18 +13,6 @@ export type LogLine = (
   message: string,
   fields: Readonly<Record<string, string | number>>,
 ) => void;
-
-const CHECKPOINT = /^checkpoint\.(\d{6,})$/;
-
-/** The newest whole checkpoint in a wal directory: its name and the last segment that it covers. */
-export function newestCheckpoint(walDir: string): { name: string; covers: number } | null {
-  let newest: { name: string; covers: number } | null = null;
-  for (const name of readdirSync(walDir)) {
-    const covers = Number(CHECKPOINT.exec(name)?.[1] ?? -1);
-    if (covers > (newest?.covers ?? -1)) newest = { name, covers };
-  }
-  return newest;
-}
 
 /**
  * Replays `<dir>/wal` into the head. Samples before `minTime` are in blocks and passed over. Where the log is

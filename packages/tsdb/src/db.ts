@@ -3,15 +3,22 @@
  *
  *   lock           the writer's mark
  *   wal/           segments, and checkpoint.NNNNNNNN/
+ *   chunks_head/   empty: the head's chunks are in memory, and in the log
  *   <ULID>/        blocks
  *
- * Writes go to the head and its log; reads to head and blocks alike.
+ * Writes go to the head and its log; reads to head and blocks alike. Cutting a block moves the head's oldest
+ * aligned range into one, then the log is checkpointed.
  */
 
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { WriteRequestBuffer } from "@torus/kernels";
 import type { ChunkQueryable } from "@torus/model";
+import type { TsdbBlockMeta } from "./block/meta.ts";
+import { writeBlock } from "./block/write-block.ts";
+import { MergedChunks } from "./chunk-merge.ts";
+import { BlockSet } from "./db-blocks.ts";
+import { checkpoint, deleteCovered, segmentToCover } from "./db-checkpoint.ts";
 import { lockDirectory } from "./db-lock.ts";
 import { type LogLine, replayLog } from "./db-replay.ts";
 import type { AppendCounts } from "./head/append.ts";
@@ -24,6 +31,10 @@ export type TsdbOptions = {
   dir: string;
   /** Length of the blocks cut from the head: 2 h. */
   blockDurationMs: number;
+  /** How long blocks are kept; 0 for ever. */
+  retentionMs: number;
+  /** The most bytes of blocks; 0 for no limit. */
+  maxBytes: number;
   walCompression: Compression;
   /** The most series in the head; 0 for no limit. */
   seriesLimit: number;
@@ -31,33 +42,54 @@ export type TsdbOptions = {
   log: LogLine;
 };
 
+/** The database was closed before the call. */
+export class TsdbClosedError extends Error {
+  readonly dir: string;
+  constructor(dir: string) {
+    super(`${dir}: the database is closed`);
+    this.name = "TsdbClosedError";
+    this.dir = dir;
+  }
+}
+
 export class Tsdb {
   readonly dir: string;
   readonly replayed: ReplayCounts;
+  readonly #options: TsdbOptions;
   readonly #head: Head;
   readonly #wal: LogWriter;
+  readonly #blocks: BlockSet;
   readonly #unlock: () => void;
+  readonly #queryable: ChunkQueryable;
+  /** Series that left the head, and the segment in which the log may still name them. */
+  readonly #removedRefs = new Map<number, number>();
+  /** The cut, flush or deletion under way: they run one after another. */
+  #work: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   private constructor(
-    dir: string,
+    options: TsdbOptions,
     head: Head,
     wal: LogWriter,
+    blocks: BlockSet,
     replayed: ReplayCounts,
     unlock: () => void,
   ) {
-    this.dir = dir;
+    this.dir = options.dir;
+    this.#options = options;
     this.#head = head;
     this.#wal = wal;
+    this.#blocks = blocks;
     this.replayed = replayed;
     this.#unlock = unlock;
+    this.#queryable = new MergedChunks(() => [...this.#blocks.sources, this.#head]);
   }
 
   /**
    * Opens a data directory, making it when it is missing, and replays its log.
    * @throws {DirectoryLockedError} when something else writes it.
    */
-  static open(options: TsdbOptions): Tsdb {
+  static async open(options: TsdbOptions): Promise<Tsdb> {
     const { dir, log } = options;
     const unlock = lockDirectory(dir);
     let head: Head | undefined;
@@ -65,6 +97,8 @@ export class Tsdb {
       removeUnfinished(dir);
       const walDir = path.join(dir, "wal");
       mkdirSync(walDir, { recursive: true });
+      removeMappedChunks(dir);
+      const blocks = new BlockSet(dir, log);
       let wal: LogWriter | undefined;
       head = new Head(
         { log: (records) => (wal as LogWriter).log(records) },
@@ -74,9 +108,13 @@ export class Tsdb {
           now: options.now,
         },
       );
-      const replayed = replayLog(dir, head, Number.NEGATIVE_INFINITY, log);
+      const minTime = blocks.maxTime + 1;
+      const replayed = replayLog(dir, head, minTime, log);
       wal = new LogWriter(walDir, { compression: options.walCompression });
-      return new Tsdb(dir, head, wal, replayed, unlock);
+      const db = new Tsdb(options, head, wal, blocks, replayed, unlock);
+      // Series whose samples are all in blocks came back empty.
+      if (minTime > Number.NEGATIVE_INFINITY) await db.#truncateHead(minTime);
+      return db;
     } catch (error) {
       head?.close();
       unlock();
@@ -84,8 +122,9 @@ export class Tsdb {
     }
   }
 
-  /** See `Appender.append`: stored and logged when it returns. */
+  /** See `Appender.append`: stored and logged when it returns. @throws {TsdbClosedError} */
   append(request: WriteRequestBuffer, chosen: Uint32Array | null): AppendCounts {
+    this.#assertOpen();
     return this.#head.append(request, chosen);
   }
 
@@ -93,36 +132,189 @@ export class Tsdb {
     return this.#head;
   }
 
-  /** Head and blocks as one. */
+  /** Head and blocks as one. A read sees what was there when it began. */
   queryable(): ChunkQueryable {
-    return this.#head;
+    return this.#queryable;
   }
 
   /** ms; Infinity when there is no sample at all. */
   get minTime(): number {
-    return this.#head.minTime;
+    return Math.min(this.#blocks.minTime, this.#head.minTime);
   }
 
   /** ms; -Infinity when there is no sample at all. */
   get maxTime(): number {
-    return this.#head.maxTime;
+    return Math.max(this.#blocks.maxTime, this.#head.maxTime);
+  }
+
+  /** Ascending by minTime. */
+  blocks(): TsdbBlockMeta[] {
+    return this.#blocks.metas;
+  }
+
+  blockBytes(): number {
+    return this.#blocks.sizeBytes;
+  }
+
+  reloadBlocks(): void {
+    this.#blocks.reload();
+  }
+
+  /**
+   * Cuts aligned ranges into blocks as long as the head spans more than one and a half of them, then checkpoints
+   * the log. Appends and reads go on meanwhile.
+   *
+   * @returns The new blocks.
+   */
+  compactHead(): Promise<TsdbBlockMeta[]> {
+    return this.#inTurn(async () => {
+      const out: TsdbBlockMeta[] = [];
+      const duration = this.#options.blockDurationMs;
+      while (this.#head.maxTime - this.#head.minTime > duration * 1.5) {
+        const end = Math.floor(this.#head.minTime / duration) * duration + duration;
+        const meta = await this.#cut(end - duration, end, end);
+        if (meta !== null) out.push(meta);
+      }
+      if (out.length > 0) this.#checkpoint(false);
+      return out;
+    });
+  }
+
+  /** Cuts everything into blocks and empties head and log: before a tenant is removed, or at the end. */
+  flush(): Promise<TsdbBlockMeta[]> {
+    return this.#inTurn(async () => {
+      const out: TsdbBlockMeta[] = [];
+      const duration = this.#options.blockDurationMs;
+      while (this.#head.maxTime >= this.#head.minTime) {
+        const { minTime, maxTime } = this.#head;
+        const start = Math.floor(minTime / duration) * duration;
+        const end = Math.min(start + duration, maxTime + 1);
+        const meta = await this.#cut(minTime, end, end);
+        if (meta !== null) out.push(meta);
+      }
+      this.#checkpoint(true);
+      return out;
+    });
+  }
+
+  /**
+   * Deletes blocks over the retention's time or size, never one that is not shipped.
+   * @returns The deleted ones' ULIDs.
+   */
+  applyRetention(isShipped: (ulid: string) => boolean): Promise<string[]> {
+    return this.#inTurn(() =>
+      this.#blocks.applyRetention(
+        this.#options.retentionMs,
+        this.#options.maxBytes,
+        this.maxTime,
+        isShipped,
+      ),
+    );
   }
 
   /** Ends the log and gives memory and lock back. What is in the head comes back by replay. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#wal.close();
-    this.#head.close();
-    this.#unlock();
+    await this.#work.catch(() => undefined);
+    try {
+      this.#wal.close();
+    } finally {
+      this.#head.close();
+      this.#unlock();
+    }
+  }
+
+  async #cut(minTime: number, maxTime: number, validFrom: number): Promise<TsdbBlockMeta | null> {
+    const floor = Math.max(minTime, this.#head.minValidTime);
+    // No sample before the end may come while its range is written, or it would be lost with the head's chunks.
+    this.#head.refuseBefore(validFrom);
+    const select = {
+      mint: floor,
+      maxt: maxTime - 1,
+      matchers: [],
+      skipChunks: false,
+      limit: 0,
+      signal: new AbortController().signal,
+    };
+    const meta = await writeBlock(this.dir, this.#head.selectChunks(select), {
+      minTime: floor,
+      maxTime,
+      now: this.#options.now(),
+    });
+    // In one step: from here on the range is read from the block and no longer from the head.
+    this.#blocks.reload();
+    this.#head.readFrom(maxTime);
+    if (meta !== null) {
+      this.#options.log("info", "block cut from the head", {
+        block: meta.ulid,
+        minTime: meta.minTime,
+        maxTime: meta.maxTime,
+        series: meta.stats.numSeries ?? 0,
+      });
+    }
+    await this.#truncateHead(maxTime);
+    return meta;
+  }
+
+  async #truncateHead(mint: number): Promise<void> {
+    const segment = this.#wal.segment;
+    for (const ref of await this.#head.truncate(mint)) this.#removedRefs.set(ref, segment);
+  }
+
+  #checkpoint(whole: boolean): void {
+    const walDir = this.#wal.dir;
+    const before = this.#wal.segment;
+    this.#wal.nextSegment();
+    const last = whole ? before : segmentToCover(walDir, before);
+    if (last === null) return;
+    const keep = (ref: number): boolean =>
+      this.#head.hasRef(ref) || (this.#removedRefs.get(ref) ?? -1) > last;
+    checkpoint(walDir, last, keep, this.#head.minValidTime, this.#options.walCompression);
+    deleteCovered(walDir, this.#wal);
+    for (const [ref, segment] of this.#removedRefs) {
+      if (segment <= last) this.#removedRefs.delete(ref);
+    }
+  }
+
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const turn = this.#work.then(() => {
+      this.#assertOpen();
+      return run();
+    });
+    this.#work = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new TsdbClosedError(this.dir);
   }
 }
 
 /** Directories that a killed writer left half made or half deleted. */
 function removeUnfinished(dir: string): void {
-  for (const name of readdirSync(dir)) {
-    if (/\.tmp-for-(creation|deletion)$/.test(name) || name.endsWith(".tmp")) {
-      rmSync(path.join(dir, name), { recursive: true, force: true });
+  for (const parent of [dir, path.join(dir, "wal")]) {
+    let names: string[];
+    try {
+      names = readdirSync(parent);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
+      throw error;
+    }
+    for (const name of names) {
+      if (/\.tmp-for-(creation|deletion)$/.test(name) || /^checkpoint\.\d+\.tmp$/.test(name)) {
+        rmSync(path.join(parent, name), { recursive: true, force: true });
+      }
     }
   }
+}
+
+/**
+ * A Prometheus server leaves copies of head chunks here. All they hold is in the log, and a later server would
+ * put them under refs that we may give out again.
+ */
+function removeMappedChunks(dir: string): void {
+  const mapped = path.join(dir, "chunks_head");
+  mkdirSync(mapped, { recursive: true });
+  for (const name of readdirSync(mapped)) if (/^\d{6}$/.test(name)) rmSync(path.join(mapped, name));
 }

@@ -1,10 +1,10 @@
 /**
  * Freeing what blocks hold now: chunks that end before a time, then series that have none left.
- * Memory is freed in slices, so that appends go on between them, and only while no reader runs.
+ * Memory is freed in slices, so that appends go on between them, once readers that may look at it have ended.
  */
 
-import { setTimeout as sleep } from "node:timers/promises";
-import { isEmpty } from "./series-memory.ts";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { earliestTime, isEmpty } from "./series-memory.ts";
 import type { HeadState } from "./state.ts";
 
 const SLICE_SERIES = 8192;
@@ -16,25 +16,28 @@ const READER_POLL_MS = 20;
  */
 export async function truncateHead(state: HeadState, mint: number): Promise<number[]> {
   state.minValidTime = Math.max(state.minValidTime, mint);
+  state.readFloor = Math.max(state.readFloor, mint);
   const { exports } = state.kernel;
   const candidates: [ref: number, series: number][] = [];
   let done = 0;
-  while (state.readers.size > 0) await sleep(READER_POLL_MS);
+  let earliest = Number.POSITIVE_INFINITY;
+  // Readers that begin from here on do not look before `mint`.
+  const earlier = [...state.readers];
+  while (earlier.some((reader) => state.readers.has(reader))) await sleep(READER_POLL_MS);
   for (const [ref, series] of state.table.entries()) {
     if (exports.seriesTruncate(series, mint)) candidates.push([ref, series]);
+    else earliest = Math.min(earliest, earliestTime(state.kernel, series));
     if (++done % SLICE_SERIES === 0) {
-      await sleep(0);
-      while (state.readers.size > 0) await sleep(READER_POLL_MS);
+      await nextTurn();
     }
   }
-  while (state.readers.size > 0) await sleep(READER_POLL_MS);
   const refs = removeSeries(
     state,
     // An append between two slices may have given it a sample.
     candidates.filter(([, series]) => isEmpty(state.kernel, series)),
   );
-  state.minTime =
-    state.seriesCount === 0 ? Number.POSITIVE_INFINITY : Math.max(state.minTime, mint);
+  // Samples that came meanwhile are newer than what stayed, unless nothing stayed.
+  state.minTime = state.seriesCount === 0 ? earliest : Math.min(earliest, state.maxTime);
   if (state.seriesCount === 0) state.maxTime = Number.NEGATIVE_INFINITY;
   return refs;
 }

@@ -64,9 +64,14 @@ export class Head implements ChunkQueryable {
     return this.#state.seriesRemoved;
   }
 
-  /** Samples before this (ms) are refused: blocks hold that time already. */
-  setMinValidTime(time: number): void {
+  /** Refuses samples before `time` (ms) from here on; what is in memory stays readable. */
+  refuseBefore(time: number): void {
     this.#state.minValidTime = Math.max(this.#state.minValidTime, time);
+  }
+
+  /** Chunks that end before `time` are not read any more from here on: a block has them. */
+  readFrom(time: number): void {
+    this.#state.readFloor = Math.max(this.#state.readFloor, time);
   }
 
   setSeriesLimit(limit: number): void {

@@ -6,7 +6,7 @@
  * bring refs out of order, then a list is sorted when it is next read. A pair of one series is a bare number.
  */
 
-import { compareStrings, type Labels, type Matcher } from "@torus/model";
+import { compareStrings, type Labels } from "@torus/model";
 
 export const NO_REFS = new Uint32Array(0);
 
@@ -120,8 +120,13 @@ export class LabelIndex {
     return [...this.#values.keys()].sort(compareStrings);
   }
 
+  /** Refs of all series, ascending; a view. */
+  all(): Uint32Array {
+    return this.#all.view();
+  }
+
   /** Unsorted. */
-  valuesOf(name: string): Iterable<string> {
+  values(name: string): Iterable<string> {
     return this.#values.get(name)?.keys() ?? [];
   }
 
@@ -130,50 +135,15 @@ export class LabelIndex {
   }
 
   /** Refs of the series with this pair, ascending; a view. */
-  refsOf(name: string, value: string): Uint32Array {
+  postings(name: string, value: string): Uint32Array {
     const pair = this.#values.get(name)?.get(value);
     return pair === undefined ? NO_REFS : this.#refs(pair);
-  }
-
-  /** Refs of the series that all matchers accept, ascending; the caller's own. */
-  select(matchers: readonly Matcher[]): Uint32Array {
-    let found: Uint32Array | null = null;
-    const removed: Uint32Array[] = [];
-    // Equality first: it leaves the least for the others to intersect with.
-    const ordered = [...matchers].sort((a, b) => rank(a) - rank(b));
-    for (const matcher of ordered) {
-      if (matcher.matchesEmpty) {
-        // A series without the label passes, so only those with a value that fails are taken out.
-        removed.push(this.#union(matcher, false));
-        continue;
-      }
-      const refs =
-        matcher.type === "="
-          ? this.refsOf(matcher.name, matcher.value)
-          : this.#union(matcher, true);
-      found = found === null ? refs : intersect(found, refs);
-      if (found.length === 0) return NO_REFS;
-    }
-    let out = found ?? this.#all.view();
-    for (const refs of removed) out = subtract(out, refs);
-    return out.slice();
   }
 
   #refs(pair: number): Uint32Array {
     const list = this.#postings[pair];
     if (list === undefined) return NO_REFS;
     return typeof list === "number" ? Uint32Array.of(list) : list.view();
-  }
-
-  #union(matcher: Matcher, accepted: boolean): Uint32Array {
-    const values = this.#values.get(matcher.name);
-    if (values === undefined) return NO_REFS;
-    if (!accepted && matcher.type === "!=") return this.refsOf(matcher.name, matcher.value);
-    const lists: Uint32Array[] = [];
-    for (const [value, pair] of values) {
-      if (matcher.matches(value) === accepted) lists.push(this.#refs(pair));
-    }
-    return unite(lists);
   }
 
   /**
@@ -204,11 +174,6 @@ export class LabelIndex {
     }
     return freed;
   }
-}
-
-function rank(matcher: Matcher): number {
-  if (matcher.matchesEmpty) return 2;
-  return matcher.type === "=" ? 0 : 1;
 }
 
 export function intersect(a: Uint32Array, b: Uint32Array): Uint32Array {

@@ -2,9 +2,11 @@
  * Reading a head: everything that was there when the call was made, and nothing of a later append.
  *
  * Appends are synchronous, so a mark per series (newest closed chunk, samples in the open one) taken in one go
- * is a snapshot; chunks are copied batch by batch up to their marks. While a reader runs, `gc` frees nothing.
+ * is a snapshot; chunks are copied batch by batch up to their marks. `gc` frees only chunks before a floor, after
+ * the readers that began under a lower one have ended.
  */
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   ChunkEncoding,
   type ChunkQueryable,
@@ -13,16 +15,17 @@ import {
   compareStrings,
   type LabelSelect,
 } from "@torus/model";
+import { postingsForMatchers } from "../postings.ts";
 import { intersect } from "./postings.ts";
 import {
   chunksAt,
   copyChunk,
   hasSample,
   lastTime,
-  newestClosed,
+  newestClosedFrom,
   openSamples,
 } from "./series-memory.ts";
-import type { HeadState } from "./state.ts";
+import { HeadClosedError, type HeadState } from "./state.ts";
 
 const BATCH_SERIES = 512;
 
@@ -46,14 +49,17 @@ export class HeadReader implements ChunkQueryable {
   }
 
   async *#batches(select: ChunkSelect): AsyncGenerator<readonly ChunkSeries[]> {
-    const { kernel: k } = this.#state;
-    const series = this.#state.sorted(this.#state.index.select(select.matchers));
+    const { kernel: k, readFloor: floor } = this.#state;
+    const series = this.#state
+      .sorted(postingsForMatchers(this.#state.index, select.matchers))
+      // What ends before the floor may be freed while this read goes on.
+      .filter((address) => hasSample(k, address) && lastTime(k, address) >= floor);
     const closed = new Uint32Array(series.length);
     const open = new Uint16Array(series.length);
     const last = new Float64Array(series.length);
     for (let i = 0; i < series.length; i++) {
       const address = series[i] as number;
-      closed[i] = newestClosed(k, address);
+      closed[i] = newestClosedFrom(k, address, floor);
       open[i] = openSamples(k, address);
       last[i] = lastTime(k, address);
     }
@@ -66,8 +72,8 @@ export class HeadReader implements ChunkQueryable {
         openSamples: open[i] as number,
         lastTime: last[i] as number,
       };
-      const chunks = chunksAt(k, address, mark).filter(
-        (chunk) => chunk.maxTime >= select.mint && chunk.minTime <= select.maxt,
+      const chunks = chunksAt(k, address, mark, floor).filter(
+        (chunk) => chunk.maxTime >= Math.max(select.mint, floor) && chunk.minTime <= select.maxt,
       );
       if (chunks.length === 0) continue;
       batch.push({
@@ -85,6 +91,9 @@ export class HeadReader implements ChunkQueryable {
       if (batch.length === BATCH_SERIES) {
         select.signal.throwIfAborted();
         yield batch;
+        // Reading memory never waits, so without this a long read would hold up every request.
+        await nextTurn();
+        if (this.#state.closed) throw new HeadClosedError();
         batch = [];
       }
     }
@@ -108,10 +117,10 @@ export class HeadReader implements ChunkQueryable {
   labelValues(name: string, select: LabelSelect): Promise<string[]> {
     const { index } = this.#state;
     if (!this.#overlaps(select)) return Promise.resolve([]);
-    let values = [...index.valuesOf(name)];
+    let values = [...index.values(name)];
     if (select.matchers.length > 0) {
       const refs = this.#liveRefs(select);
-      values = values.filter((value) => intersect(index.refsOf(name, value), refs).length > 0);
+      values = values.filter((value) => intersect(index.postings(name, value), refs).length > 0);
     }
     return Promise.resolve(limited(values.sort(compareStrings), select.limit));
   }
@@ -122,7 +131,9 @@ export class HeadReader implements ChunkQueryable {
 
   #liveRefs(select: LabelSelect): Uint32Array {
     const { kernel: k, table } = this.#state;
-    return this.#state.index.select(select.matchers).filter((ref) => hasSample(k, table.get(ref)));
+    return postingsForMatchers(this.#state.index, select.matchers).filter((ref) =>
+      hasSample(k, table.get(ref)),
+    );
   }
 }
 

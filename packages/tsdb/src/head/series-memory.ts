@@ -49,6 +49,20 @@ export function isEmpty(k: Kernel, series: number): boolean {
   return words[(series + OPEN_SLOT) >>> 2] === 0 && words[(series + NEWEST_CLOSED) >>> 2] === 0;
 }
 
+/** Time of the oldest sample in ms, Infinity for an empty series. */
+export function earliestTime(k: Kernel, series: number): number {
+  const { view, words } = k;
+  let node = newestClosed(k, series);
+  if (node === 0) {
+    const slot = words[(series + OPEN_SLOT) >>> 2] as number;
+    return slot === 0 ? Number.POSITIVE_INFINITY : Number(view.getBigInt64(slot, true));
+  }
+  for (let older = words[node >>> 2] as number; older !== 0; older = words[node >>> 2] as number) {
+    node = older;
+  }
+  return Number(view.getBigInt64(node + CLOSED_MIN_TIME, true));
+}
+
 /** A view of the canonical Label fields. */
 export function labelBytes(k: Kernel, series: number): Uint8Array {
   const at = k.words[(series + LABELS) >>> 2] as number;
@@ -68,19 +82,35 @@ export type MemoryChunk = {
 /** What a reader may see of a series: everything up to this moment, whatever is appended later. */
 export type SeriesMark = { newestClosed: number; openSamples: number; lastTime: number };
 
+/** The newest closed chunk that does not end before `floor`, or 0: those may be freed at any time. */
+export function newestClosedFrom(k: Kernel, series: number, floor: number): number {
+  const node = newestClosed(k, series);
+  return endsBefore(k, node, floor) ? 0 : node;
+}
+
+function endsBefore(k: Kernel, node: number, floor: number): boolean {
+  return node === 0 || Number(k.view.getBigInt64(node + CLOSED_MAX_TIME, true)) < floor;
+}
+
 /**
- * The chunks that were there at the mark, ascending. The chunk that was open then may have been closed since;
- * `samples` is what it had at the mark.
+ * The chunks that were there at the mark and do not end before `floor`, ascending. The chunk that was open then
+ * may have been closed since; `samples` is what it had at the mark.
  */
-export function chunksAt(k: Kernel, series: number, mark: SeriesMark): MemoryChunk[] {
+export function chunksAt(
+  k: Kernel,
+  series: number,
+  mark: SeriesMark,
+  floor: number,
+): MemoryChunk[] {
   const out: MemoryChunk[] = [];
   const { view, words } = k;
+  const isMarked = (node: number) => node === mark.newestClosed || endsBefore(k, node, floor);
   if (mark.openSamples > 0) {
     let at = 0;
     let length = 0;
     let minTime = 0;
     let node = newestClosed(k, series);
-    if (node === mark.newestClosed) {
+    if (isMarked(node)) {
       const slot = words[(series + OPEN_SLOT) >>> 2] as number;
       at = slot + SLOT_DATA;
       length = view.getUint16(series + OPEN_BYTES, true);
@@ -88,7 +118,7 @@ export function chunksAt(k: Kernel, series: number, mark: SeriesMark): MemoryChu
     } else {
       for (;;) {
         const older = words[node >>> 2] as number;
-        if (older === mark.newestClosed) break;
+        if (isMarked(older)) break;
         node = older;
       }
       at = node + CLOSED_DATA;
@@ -97,7 +127,8 @@ export function chunksAt(k: Kernel, series: number, mark: SeriesMark): MemoryChu
     }
     out.push({ minTime, maxTime: mark.lastTime, samples: mark.openSamples, at, length });
   }
-  for (let node = mark.newestClosed; node !== 0; node = words[node >>> 2] as number) {
+  let node = mark.newestClosed;
+  for (; !endsBefore(k, node, floor); node = words[node >>> 2] as number) {
     out.push({
       minTime: Number(view.getBigInt64(node + CLOSED_MIN_TIME, true)),
       maxTime: Number(view.getBigInt64(node + CLOSED_MAX_TIME, true)),

@@ -50,6 +50,14 @@ export class HeadMemoryError extends Error {
   }
 }
 
+/** The head was closed while it was read. */
+export class HeadClosedError extends Error {
+  constructor() {
+    super("read head: closed meanwhile");
+    this.name = "HeadClosedError";
+  }
+}
+
 export class HeadState {
   readonly kernel: Kernel;
   /** The head in the kernel's memory. */
@@ -60,8 +68,11 @@ export class HeadState {
   /** Times of samples in memory, in ms; Infinity and -Infinity when there is none. */
   minTime = Number.POSITIVE_INFINITY;
   maxTime = Number.NEGATIVE_INFINITY;
-  /** Samples before this are in blocks already and refused. */
+  /** Samples before this are refused: a block holds that time, or is being cut from it. */
   minValidTime = Number.NEGATIVE_INFINITY;
+  /** Chunks that end before this are read from a block, and wait to be freed. */
+  readFloor = Number.NEGATIVE_INFINITY;
+  closed = false;
   /** Readers whose marks point into the memory; memory they may read is not freed before they end. */
   readonly readers = new Set<object>();
   seriesCreated = 0;
@@ -159,6 +170,7 @@ export class HeadState {
 
   /** Gives all memory back; the state is not used again. */
   free(): void {
+    this.closed = true;
     const { exports } = this.kernel;
     for (const [, series] of this.table.entries()) exports.headRemove(this.address, series);
     exports.headFree(this.address);

@@ -1,0 +1,158 @@
+/** The blocks of a data directory: which there are, who reads them, and when one may be deleted. */
+
+import { existsSync, readdirSync, statSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type ChunkQueryable,
+  type ChunkSelect,
+  type ChunkSeries,
+  isUlid,
+  type LabelSelect,
+} from "@torus/model";
+import { BlockReader } from "./block/block-reader.ts";
+import type { TsdbBlockMeta } from "./block/meta.ts";
+import { deleteBlock } from "./block/write-block.ts";
+import type { LogLine } from "./db-replay.ts";
+
+const READER_POLL_MS = 20;
+
+/** A block with a count of those who read it: it is not deleted under them. */
+class HeldBlock implements ChunkQueryable {
+  readonly reader: BlockReader;
+  readonly sizeBytes: number;
+  readers = 0;
+
+  constructor(dir: string) {
+    this.reader = new BlockReader(dir);
+    this.sizeBytes = sizeOf(dir);
+  }
+
+  async *selectChunks(select: ChunkSelect): AsyncGenerator<readonly ChunkSeries[]> {
+    this.readers++;
+    try {
+      yield* this.reader.selectChunks(select);
+    } finally {
+      this.readers--;
+    }
+  }
+
+  async labelNames(select: LabelSelect): Promise<string[]> {
+    return this.#held(() => this.reader.labelNames(select));
+  }
+
+  async labelValues(name: string, select: LabelSelect): Promise<string[]> {
+    return this.#held(() => this.reader.labelValues(name, select));
+  }
+
+  async #held<T>(run: () => Promise<T>): Promise<T> {
+    this.readers++;
+    try {
+      return await run();
+    } finally {
+      this.readers--;
+    }
+  }
+}
+
+export class BlockSet {
+  readonly #dir: string;
+  readonly #log: LogLine;
+  /** Ascending by minTime. */
+  #blocks: readonly HeldBlock[] = [];
+
+  constructor(dir: string, log: LogLine) {
+    this.#dir = dir;
+    this.#log = log;
+    this.reload();
+  }
+
+  /** Takes up blocks that were added to the directory and forgets those that are gone. */
+  reload(): void {
+    const known = new Map(this.#blocks.map((block) => [block.reader.meta.ulid, block]));
+    const blocks: HeldBlock[] = [];
+    for (const name of readdirSync(this.#dir)) {
+      if (!isUlid(name)) continue;
+      const dir = path.join(this.#dir, name);
+      if (!existsSync(path.join(dir, "meta.json"))) continue;
+      try {
+        blocks.push(known.get(name) ?? new HeldBlock(dir));
+      } catch (error) {
+        this.#log("error", "block cannot be opened and is left out", {
+          dir,
+          error: error instanceof Error ? error.message : String(error),
+        });
+      }
+    }
+    blocks.sort((a, b) => a.reader.meta.minTime - b.reader.meta.minTime);
+    this.#blocks = blocks;
+  }
+
+  get metas(): TsdbBlockMeta[] {
+    return this.#blocks.map((block) => block.reader.meta);
+  }
+
+  get sizeBytes(): number {
+    return this.#blocks.reduce((sum, block) => sum + block.sizeBytes, 0);
+  }
+
+  /** ms; Infinity when there is none. */
+  get minTime(): number {
+    return this.#blocks[0]?.reader.minTime ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** The last ms that a block covers; -Infinity when there is none. */
+  get maxTime(): number {
+    return this.#blocks.reduce(
+      (max, block) => Math.max(max, block.reader.maxTime),
+      Number.NEGATIVE_INFINITY,
+    );
+  }
+
+  get sources(): readonly ChunkQueryable[] {
+    return this.#blocks;
+  }
+
+  /**
+   * Deletes the blocks that are too old or too much, oldest first, but none that is not shipped.
+   *
+   * @param retentionMs 0 for no limit; a block goes when it ends this long before the newest data.
+   * @param maxBytes 0 for no limit, on all blocks together.
+   * @returns ULIDs of deleted blocks.
+   */
+  async applyRetention(
+    retentionMs: number,
+    maxBytes: number,
+    newestTime: number,
+    isShipped: (ulid: string) => boolean,
+  ): Promise<string[]> {
+    let excess = maxBytes > 0 ? this.sizeBytes - maxBytes : 0;
+    const doomed: HeldBlock[] = [];
+    for (const block of this.#blocks) {
+      const { meta } = block.reader;
+      const tooOld = retentionMs > 0 && newestTime - meta.maxTime >= retentionMs;
+      if (!tooOld && excess <= 0) continue;
+      if (!isShipped(meta.ulid)) continue;
+      doomed.push(block);
+      excess -= block.sizeBytes;
+    }
+    if (doomed.length === 0) return [];
+    this.#blocks = this.#blocks.filter((block) => !doomed.includes(block));
+    for (const block of doomed) {
+      while (block.readers > 0) await sleep(READER_POLL_MS);
+      deleteBlock(block.reader.dir);
+      const { minTime, maxTime, ulid } = block.reader.meta;
+      this.#log("info", "block deleted", { block: ulid, minTime, maxTime });
+    }
+    return doomed.map((block) => block.reader.meta.ulid);
+  }
+}
+
+function sizeOf(dir: string): number {
+  let bytes = 0;
+  for (const entry of readdirSync(dir, { withFileTypes: true })) {
+    const at = path.join(dir, entry.name);
+    bytes += entry.isDirectory() ? sizeOf(at) : statSync(at).size;
+  }
+  return bytes;
+}

@@ -1,0 +1,172 @@
+/**
+ * Checkpoints of the log (facts: tsdb format, 9): what is still needed of its oldest segments, rewritten into
+ * `wal/checkpoint.NNNNNNNN/`, where NNNNNNNN is the last segment covered; then those segments are deleted.
+ *
+ * Kept are series that are still needed and samples not before `mint`; records of other types are kept whole.
+ */
+
+import { readdirSync, renameSync, rmSync } from "node:fs";
+import path from "node:path";
+import { RecordType } from "./head/replay.ts";
+import { type LogDamage, readLog } from "./wlog/reader.ts";
+import { type Compression, listSegments } from "./wlog/segment.ts";
+import { LogWriter } from "./wlog/writer.ts";
+
+export const CHECKPOINT_NAME = /^checkpoint\.(\d{6,})$/;
+
+/** The log could not be read where it was to be rewritten; nothing was changed. */
+export class CheckpointSourceError extends Error {
+  readonly damage: LogDamage;
+  constructor(dir: string, damage: LogDamage) {
+    super(`checkpoint ${dir}: segment ${damage.segment} at ${damage.offset}: ${damage.reason}`);
+    this.name = "CheckpointSourceError";
+    this.damage = damage;
+  }
+}
+
+/** The newest whole checkpoint in a wal directory: its name and the last segment that it covers. */
+export function newestCheckpoint(walDir: string): { name: string; covers: number } | null {
+  let newest: { name: string; covers: number } | null = null;
+  for (const name of readdirSync(walDir)) {
+    const covers = Number(CHECKPOINT_NAME.exec(name)?.[1] ?? -1);
+    if (covers > (newest?.covers ?? -1)) newest = { name, covers };
+  }
+  return newest;
+}
+
+/** The last segment that the next checkpoint is to cover, two thirds of those before `current`; null for none yet. */
+export function segmentToCover(walDir: string, current: number): number | null {
+  const segments = listSegments(walDir);
+  const first = segments[0];
+  if (first === undefined) return null;
+  const last = first + Math.floor(((current - 1 - first) * 2) / 3);
+  return last <= first ? null : last;
+}
+
+/**
+ * Writes the checkpoint that covers everything up to segment `last`, and deletes what it replaces.
+ *
+ * @param keepSeries Whether samples of this ref may still come from the log behind the checkpoint.
+ * @throws {CheckpointSourceError}
+ */
+export function checkpoint(
+  walDir: string,
+  last: number,
+  keepSeries: (ref: number) => boolean,
+  mint: number,
+  compression: Compression,
+): void {
+  const name = `checkpoint.${String(last).padStart(8, "0")}`;
+  const unfinished = path.join(walDir, `${name}.tmp`);
+  rmSync(unfinished, { recursive: true, force: true });
+  const before = newestCheckpoint(walDir);
+  const out = new LogWriter(unfinished, { compression });
+  try {
+    const copy = (record: Uint8Array): void => {
+      const kept = keepOfRecord(record, keepSeries, mint);
+      if (kept !== null) out.log([kept]);
+    };
+    if (before !== null) {
+      const dir = path.join(walDir, before.name);
+      const damage = readLog(dir, 0, Number.MAX_SAFE_INTEGER, copy);
+      if (damage !== null) throw new CheckpointSourceError(dir, damage);
+    }
+    const damage = readLog(walDir, (before?.covers ?? -1) + 1, last, copy);
+    if (damage !== null) throw new CheckpointSourceError(walDir, damage);
+  } catch (error) {
+    out.close();
+    rmSync(unfinished, { recursive: true, force: true });
+    throw error;
+  }
+  out.close();
+  renameSync(unfinished, path.join(walDir, name));
+}
+
+/** Deletes segments and checkpoints that the newest checkpoint replaces. */
+export function deleteCovered(walDir: string, wal: LogWriter): void {
+  const newest = newestCheckpoint(walDir);
+  if (newest === null) return;
+  wal.truncate(newest.covers + 1);
+  for (const name of readdirSync(walDir)) {
+    if (CHECKPOINT_NAME.test(name) && name !== newest.name) {
+      rmSync(path.join(walDir, name), { recursive: true, force: true });
+    }
+  }
+}
+
+function keepOfRecord(
+  record: Uint8Array,
+  keepSeries: (ref: number) => boolean,
+  mint: number,
+): Uint8Array | null {
+  if (record[0] === RecordType.SERIES) return keepSeriesOf(record, keepSeries);
+  if (record[0] === RecordType.SAMPLES) return keepSamplesOf(record, mint);
+  return record.slice();
+}
+
+/** End of the varint at `at`, of whose value the caller needs nothing. */
+function afterVarint(bytes: Uint8Array, at: number): number {
+  let end = at;
+  while ((bytes[end] as number) >= 0x80) end++;
+  return end + 1;
+}
+
+function uvarint(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  let scale = 1;
+  for (let i = at; ; i++, scale *= 128) {
+    // Behind the end there is nothing to add.
+    const byte = bytes[i] ?? 0;
+    value += (byte & 0x7f) * scale;
+    if (byte < 0x80) return value;
+  }
+}
+
+function varint(bytes: Uint8Array, at: number): number {
+  const raw = uvarint(bytes, at);
+  return raw % 2 === 0 ? raw / 2 : -(raw + 1) / 2;
+}
+
+function keepSeriesOf(record: Uint8Array, keep: (ref: number) => boolean): Uint8Array | null {
+  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
+  const out = new Uint8Array(record.length);
+  out[0] = RecordType.SERIES;
+  let end = 1;
+  let at = 1;
+  while (at + 8 < record.length) {
+    const start = at;
+    const ref = Number(view.getBigUint64(at));
+    at += 8;
+    const labels = uvarint(record, at);
+    at = afterVarint(record, at);
+    for (let i = 0; i < labels * 2; i++) {
+      const length = uvarint(record, at);
+      at = afterVarint(record, at) + length;
+    }
+    if (!keep(ref)) continue;
+    out.set(record.subarray(start, at), end);
+    end += at - start;
+  }
+  return end === 1 ? null : out.subarray(0, end);
+}
+
+/** The base of the record stays, though its first sample may go: readers only add to it. */
+function keepSamplesOf(record: Uint8Array, mint: number): Uint8Array | null {
+  if (record.length < 17) return null;
+  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
+  const base = Number(view.getBigInt64(9));
+  const out = new Uint8Array(record.length);
+  out.set(record.subarray(0, 17));
+  let end = 17;
+  let at = 17;
+  while (at < record.length) {
+    const start = at;
+    at = afterVarint(record, at);
+    const time = base + varint(record, at);
+    at = afterVarint(record, at) + 8;
+    if (time < mint) continue;
+    out.set(record.subarray(start, at), end);
+    end += at - start;
+  }
+  return end === 17 ? null : out.subarray(0, end);
+}
