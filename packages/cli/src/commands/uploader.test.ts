@@ -45,7 +45,8 @@ test("ships with the labels that the receiver left, and stops on SIGTERM", async
   const flags = [`--tsdb.path=${data}`, `--objstore.config-file=${config}`];
   const { child, ended, log } = torus("uploader", ...flags, ...LISTEN);
   const shipped = path.join(data, "tenant-a", "thanos.shipper.json");
-  while (!existsSync(shipped) && child.exitCode === null) {
+  const isShipped = () => existsSync(shipped) && readFileSync(shipped, "utf8").includes(ULID);
+  while (!isShipped() && child.exitCode === null) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   child.kill("SIGTERM");
