@@ -57,7 +57,7 @@ export async function* mergeSeries<C>(
     }
     if (out.length > 0) yield out;
   } finally {
-    await Promise.allSettled(cursors.map(({ iterator }) => iterator.return?.()));
+    await Promise.allSettled(cursors.map(async ({ iterator }) => iterator.return?.()));
   }
 }
 

@@ -1,0 +1,145 @@
+/**
+ * Samples of one replica in columns, and how chunks become them.
+ *
+ * Values are copied as 32-bit words: a number on the way might lose a NaN's bits.
+ */
+
+import { xorDecodeChunk } from "@torus/kernels";
+import { ChunkEncoding } from "@torus/model";
+import { claimedSamples, type WireChunk } from "@torus/protocol";
+
+export type Columns = {
+  /** Milliseconds, ascending. */
+  timestamps: Float64Array;
+  values: Float64Array;
+};
+
+/** A chunk that holds native histograms, which the columns here cannot. */
+export class HistogramChunkError extends Error {
+  constructor(encoding: number) {
+    super(`native histograms (chunk encoding ${encoding}) are not supported in queries yet`);
+    this.name = "HistogramChunkError";
+  }
+}
+
+/** Columns that grow at their end; `take` hands them over. */
+export class ColumnBuilder {
+  #timestamps: Float64Array;
+  #values: Float64Array;
+  #words: Uint32Array;
+  length = 0;
+
+  constructor(capacity: number) {
+    this.#timestamps = new Float64Array(capacity);
+    this.#values = new Float64Array(capacity);
+    this.#words = new Uint32Array(this.#values.buffer);
+  }
+
+  reserve(more: number): void {
+    const needed = this.length + more;
+    if (needed <= this.#timestamps.length) return;
+    const capacity = Math.max(needed, this.#timestamps.length * 2);
+    const timestamps = new Float64Array(capacity);
+    const values = new Float64Array(capacity);
+    timestamps.set(this.#timestamps.subarray(0, this.length));
+    values.set(this.#values.subarray(0, this.length));
+    this.#timestamps = timestamps;
+    this.#values = values;
+    this.#words = new Uint32Array(values.buffer);
+  }
+
+  get lastTime(): number {
+    return this.length === 0
+      ? Number.NEGATIVE_INFINITY
+      : (this.#timestamps[this.length - 1] as number);
+  }
+
+  /** @param words The 32-bit words of the column that sample `index` is copied from. */
+  push(timestamp: number, words: Uint32Array, index: number): void {
+    if (this.length === this.#timestamps.length) this.reserve(1);
+    const at = this.length++;
+    this.#timestamps[at] = timestamp;
+    this.#words[2 * at] = words[2 * index] as number;
+    this.#words[2 * at + 1] = words[2 * index + 1] as number;
+  }
+
+  pushNumber(timestamp: number, value: number): void {
+    if (this.length === this.#timestamps.length) this.reserve(1);
+    const at = this.length++;
+    this.#timestamps[at] = timestamp;
+    this.#values[at] = value;
+  }
+
+  /** Room for `count` more samples behind the last one, to be filled by `fill`, which returns how many it gave. */
+  append(count: number, fill: (timestamps: Float64Array, values: Float64Array) => number): void {
+    this.reserve(count);
+    this.length += fill(this.#timestamps.subarray(this.length), this.#values.subarray(this.length));
+  }
+
+  /** Drops the first samples of the last `count` that are not after `time`. */
+  dropNotAfter(time: number, count: number): void {
+    const from = this.length - count;
+    let keep = from;
+    while (keep < this.length && (this.#timestamps[keep] as number) <= time) keep++;
+    if (keep === from) return;
+    this.#timestamps.copyWithin(from, keep, this.length);
+    this.#values.copyWithin(from, keep, this.length);
+    this.length -= keep - from;
+  }
+
+  /** What was built; views of the builder's own memory, which it does not use again. */
+  take(): Columns {
+    return {
+      timestamps: this.#timestamps.subarray(0, this.length),
+      values: this.#values.subarray(0, this.length),
+    };
+  }
+}
+
+/**
+ * Decodes chunks that follow each other into one pair of columns; where the next chunk reaches back, its samples up
+ * to the last one are skipped.
+ *
+ * @param chunks Ascending by minTime.
+ * @throws {HistogramChunkError}
+ */
+export function decodeChunks(chunks: readonly WireChunk[]): Columns {
+  let total = 0;
+  for (const { encoding, data } of chunks) {
+    if (encoding !== ChunkEncoding.XOR) throw new HistogramChunkError(encoding);
+    total += claimedSamples(data);
+  }
+  const out = new ColumnBuilder(total);
+  for (const { data } of chunks) {
+    const last = out.lastTime;
+    const before = out.length;
+    out.append(claimedSamples(data), (timestamps, values) =>
+      xorDecodeChunk(data, timestamps, values),
+    );
+    if (before > 0) out.dropNotAfter(last, out.length - before);
+  }
+  return out.take();
+}
+
+/** The part of the columns inside [mint, maxt], as views. */
+export function clip({ timestamps, values }: Columns, mint: number, maxt: number): Columns {
+  const from = lowerBound(timestamps, mint);
+  const to = lowerBound(timestamps, maxt + 1);
+  return { timestamps: timestamps.subarray(from, to), values: values.subarray(from, to) };
+}
+
+/** Index of the first timestamp that is not before `time`. */
+export function lowerBound(timestamps: Float64Array, time: number): number {
+  let low = 0;
+  let high = timestamps.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((timestamps[middle] as number) < time) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+export function wordsOfColumn(values: Float64Array): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
+}

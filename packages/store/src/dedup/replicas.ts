@@ -1,0 +1,32 @@
+/** From the chunks that came for one series to the replicas they stand for (facts: dedup, pipeline 2 and 3). */
+
+import { chunkHash, type WireChunk } from "@torus/protocol";
+
+/** Drops chunks with equal bytes, and sorts by minTime, maxTime, bytes. Sources that share a chunk send it each. */
+export function uniqueChunks(chunks: readonly WireChunk[]): WireChunk[] {
+  if (chunks.length < 2) return [...chunks];
+  const seen = new Map<bigint, WireChunk>();
+  for (const chunk of chunks) {
+    const hash = chunkHash(chunk);
+    if (!seen.has(hash)) seen.set(hash, chunk);
+  }
+  return [...seen.values()].sort(
+    (a, b) => a.minTime - b.minTime || a.maxTime - b.maxTime || Buffer.compare(a.data, b.data),
+  );
+}
+
+/**
+ * Lays chunks out so that none overlaps within a list: each goes to the first list that ends before it begins.
+ * The lists are what dedup takes for replicas, in this order.
+ *
+ * @param chunks Sorted by `uniqueChunks`.
+ */
+export function splitOverlaps(chunks: readonly WireChunk[]): WireChunk[][] {
+  const lists: WireChunk[][] = [];
+  for (const chunk of chunks) {
+    const list = lists.find((each) => (each.at(-1) as WireChunk).maxTime < chunk.minTime);
+    if (list === undefined) lists.push([chunk]);
+    else list.push(chunk);
+  }
+  return lists;
+}
