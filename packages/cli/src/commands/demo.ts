@@ -6,6 +6,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { type CommandEnv, defineCommand, UsageError } from "../command.ts";
 import { Feed } from "../demo/feed.ts";
+import { leftOverPids, removePids, writePids } from "../demo/left-over.ts";
 import { type ClusterPlan, type ComponentPlan, planCluster } from "../demo/plan.ts";
 import { takenAddresses } from "../demo/ports.ts";
 import { ComponentProcess } from "../demo/process.ts";
@@ -48,9 +49,12 @@ export const demo = defineCommand({
     const plan = planDemo(config);
     const taken = await takenAddresses(plan.components);
     if (taken.length > 0) {
-      throw new UsageError(
-        `already in use: ${taken.join(", ")}; choose other ports with --query-port, --remote-write-port and --internal-port, or stop what runs there`,
-      );
+      const left = leftOverPids(plan.dataDir);
+      const hint =
+        left.length === 0
+          ? "choose other ports with --query-port, --remote-write-port and --internal-port, or stop what runs there"
+          : `an earlier demo left processes over the same directory: kill ${left.join(" ")}`;
+      throw new UsageError(`already in use: ${taken.join(", ")}; ${hint}`);
     }
     return runDemo(plan, config["scrape-interval"], env);
   },
@@ -184,6 +188,7 @@ class DemoCluster {
       if (component !== undefined && command !== "receive") await component.stop(STOP_GRACE_MS);
     }
     await Promise.all([...this.#running.values()].map((each) => each.stop(STOP_GRACE_MS)));
+    removePids(this.#plan.dataDir);
   }
 
   #start(plan: ComponentPlan): void {
@@ -192,6 +197,10 @@ class DemoCluster {
     const program = [...process.execArgv, process.argv[1] ?? ""];
     const component = new ComponentProcess(program, plan, path.join(this.#plan.dataDir, "logs"));
     this.#running.set(plan.name, component);
+    writePids(
+      this.#plan.dataDir,
+      [...this.#running.values()].map(({ pid }) => pid),
+    );
     if (again) this.#say(`${plan.name} is started again, pid ${component.pid}`);
     void component.exited.then(({ code, signal }) => {
       if (this.#stopping || !this.isUp) return;
