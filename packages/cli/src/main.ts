@@ -3,7 +3,6 @@
  * cost another's start nothing.
  */
 
-import process from "node:process";
 import { type Command, type CommandEnv, UsageError } from "./command.ts";
 import { FlagError, nearest, parseFlags } from "./flags.ts";
 import { commandHelp, overviewHelp } from "./help.ts";
@@ -34,6 +33,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   },
 };
 
+// Named through the global: the bundler writes the version in for exactly this expression.
 const version = process.env.TORUS_VERSION ?? "0.0.0-source";
 
 async function main(argv: readonly string[], env: Omit<CommandEnv, "args">): Promise<number> {
