@@ -127,6 +127,9 @@ export type VectorMatching = {
 export type Binary = Position & {
   readonly kind: "binary";
   readonly op: BinaryOp;
+  /** Where the operator stands. */
+  readonly opStart: number;
+  readonly opEnd: number;
   readonly left: Expr;
   readonly right: Expr;
   /** `bool` after a comparison. */

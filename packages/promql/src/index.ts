@@ -1,1 +1,31 @@
-export {};
+export type {
+  AggregateOp,
+  Aggregation,
+  ArithmeticOp,
+  At,
+  Binary,
+  BinaryOp,
+  Call,
+  ComparisonOp,
+  Duration,
+  DurationExpr,
+  Expr,
+  MatrixSelector,
+  NumberLiteral,
+  Paren,
+  Position,
+  SetOp,
+  StringLiteral,
+  Subquery,
+  Unary,
+  ValueType,
+  VectorMatching,
+  VectorSelector,
+} from "./ast.ts";
+export { children, isComparison, isSetOp, valueType } from "./ast.ts";
+export { describePosition, PromqlParseError } from "./parse/parse-error.ts";
+export type { Feature } from "./parse/parser.ts";
+export type { ParseOptions } from "./parse.ts";
+export { ALL_FEATURES, parseExpr, parseMetricSelector } from "./parse.ts";
+export type { FunctionSignature } from "./signatures.ts";
+export { signatures } from "./signatures.ts";
