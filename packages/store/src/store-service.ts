@@ -6,8 +6,15 @@
  */
 
 import { ByteWriter, xxh64 } from "@torus/encoding";
-import { type Chunk, compareStrings, type Labels, MatcherRegexError } from "@torus/model";
 import {
+  type Chunk,
+  ChunkEncoding,
+  compareStrings,
+  type Labels,
+  MatcherRegexError,
+} from "@torus/model";
+import {
+  AGGREGATES,
   batchFrame,
   decodeLabelsRequest,
   decodeSeriesRequest,
@@ -15,6 +22,7 @@ import {
   encodeLabelsResponse,
   type LabelsRequest,
   MessageMalformedError,
+  type OutgoingChunk,
   PartialResponse,
   type SeriesRequest,
   type ShardInfo,
@@ -22,15 +30,22 @@ import {
   writeSeries,
 } from "@torus/protocol";
 import { type GrpcCall, GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
+import { AGGREGATE_ORDER, splitAggregates } from "./bucket/aggregates.ts";
 import { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
 import { relabelSeries } from "./relabelled.ts";
 import { matchExternal, overlaps, type StoreSource } from "./source.ts";
 
+/** Milliseconds, mint and maxt inclusive; the coarsest resolution wanted, 0 for raw samples only. */
+export type SourcesWanted = { mint: number; maxt: number; maxResolutionMs: number };
+
 export type StoreServiceOptions = {
   /** `receive` or `store`. */
   componentType: string;
-  /** Asked anew for each call. */
-  sources: () => readonly StoreSource[];
+  /**
+   * Asked anew for each call. For Series with what is wanted: whoever holds the same data in several resolutions gives
+   * one of each. For all else with null: everything.
+   */
+  sources: (wanted: SourcesWanted | null) => readonly StoreSource[];
   /** An error instead of an answer while not ready: this keeps a replaying node out of queries. */
   ready: () => boolean;
   /** A receiver says that it has data up to the end of time, so that new samples need no new Info. */
@@ -56,17 +71,25 @@ export function storeMethods(options: StoreServiceOptions): GrpcMethods {
     "/thanos.Store/Series": {
       kind: "serverStream",
       handler: (message, call) =>
-        guarded(() => series(options.sources(), decodeSeriesRequest(message), call)),
+        guarded(() => {
+          const request = decodeSeriesRequest(message);
+          const { minTime: mint, maxTime: maxt, maxResolutionWindow: maxResolutionMs } = request;
+          return series(options.sources({ mint, maxt, maxResolutionMs }), request, call);
+        }),
     },
     "/thanos.Store/LabelNames": {
       kind: "unary",
       handler: (message, call) =>
-        guarded(() => labelNames(options.sources(), decodeLabelsRequest("names", message), call)),
+        guarded(() =>
+          labelNames(options.sources(null), decodeLabelsRequest("names", message), call),
+        ),
     },
     "/thanos.Store/LabelValues": {
       kind: "unary",
       handler: (message, call) =>
-        guarded(() => labelValues(options.sources(), decodeLabelsRequest("values", message), call)),
+        guarded(() =>
+          labelValues(options.sources(null), decodeLabelsRequest("values", message), call),
+        ),
     },
   };
 }
@@ -82,7 +105,7 @@ function info({ componentType, sources, openEnded }: StoreServiceOptions): Uint8
   const byLabels = new Map<string, { labels: Labels; minTime: number; maxTime: number }>();
   let minTime = Number.POSITIVE_INFINITY;
   let maxTime = Number.NEGATIVE_INFINITY;
-  for (const source of sources()) {
+  for (const source of sources(null)) {
     // A tenant without samples yet is announced all the same, or its first samples would wait for the next Info.
     const empty = source.mint > source.maxt;
     const from = empty ? MAX_INT64 : source.mint;
@@ -144,7 +167,7 @@ async function* series(
   for await (const batch of mergeSeries(streams)) {
     for (const { labels, chunks } of batch) {
       if (request.shardInfo !== null && !inShard(labels, request.shardInfo)) continue;
-      writeSeries(frame, labels, inTimeOrder(chunks));
+      writeSeries(frame, labels, withAggregates(inTimeOrder(chunks), request.aggregates));
       count++;
       total++;
       const atLimit = request.limit > 0 && total >= request.limit;
@@ -233,6 +256,24 @@ function inTimeOrder(chunks: readonly Chunk[]): readonly Chunk[] {
       return [...chunks].sort((x, y) => x.minTime - y.minTime || x.maxTime - y.maxTime);
   }
   return chunks;
+}
+
+/** Chunks of aggregates as the aggregates that were asked for; other chunks as they are. */
+function withAggregates(
+  chunks: readonly Chunk[],
+  wanted: readonly number[],
+): readonly OutgoingChunk[] {
+  if (!chunks.some((chunk) => chunk.encoding === ChunkEncoding.AGGREGATE)) return chunks;
+  return chunks.map((chunk): OutgoingChunk => {
+    if (chunk.encoding !== ChunkEncoding.AGGREGATE) return chunk;
+    const split = splitAggregates(chunk.data);
+    const parts = AGGREGATE_ORDER.flatMap((aggregate) => {
+      const part = split[aggregate];
+      const isWanted = wanted.includes(AGGREGATES.indexOf(aggregate));
+      return part === undefined || !isWanted ? [] : [{ aggregate, ...part }];
+    });
+    return { ...chunk, parts };
+  });
 }
 
 const SEPARATOR = Uint8Array.of(0xff);

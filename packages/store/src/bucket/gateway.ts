@@ -13,11 +13,13 @@ import type { BlockMeta, BlockState, FetchedBlocks, FetchRules } from "@torus/bl
 import { BlockFetcher } from "@torus/block";
 import { isUlid, type Labels } from "@torus/model";
 import type { Bucket } from "@torus/objstore";
+import type { SourcesWanted } from "../store-service.ts";
 import { BucketBlock } from "./bucket-block.ts";
 import { PageCache } from "./bucket-pages.ts";
 import { ByteLru } from "./byte-lru.ts";
 import type { IndexHeader } from "./index-header.ts";
 import { openIndexHeader } from "./index-header.ts";
+import { chooseBlocks } from "./resolution.ts";
 
 /** Pause after a look at the bucket that failed. */
 const RETRY_MS = 5000;
@@ -81,6 +83,13 @@ export class BucketGateway {
   /** Ascending by mint, then ULID; a fresh list that stays as it is during later syncs. */
   blocks(): ServedBlock[] {
     return [...this.#blocks.values()].sort((a, b) => a.mint - b.mint || (a.ulid < b.ulid ? -1 : 1));
+  }
+
+  /** The blocks for a Series call; with null all of them. */
+  blocksFor(wanted: SourcesWanted | null): ServedBlock[] {
+    const blocks = this.blocks();
+    if (wanted === null) return blocks;
+    return chooseBlocks(blocks, wanted.mint, wanted.maxt, wanted.maxResolutionMs);
   }
 
   /** Blocks set aside, by ULID. */

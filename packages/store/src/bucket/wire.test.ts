@@ -32,10 +32,6 @@ const DIFFERENCES: Readonly<Record<string, string>> = {
   "only-external-label-matcher": "likewise",
   "label-values/empty-label":
     "INVALID_ARGUMENT as from receive; Thanos' store answers one empty value",
-  "downsampled-count-sum": "blocks of aggregates are not served yet",
-  "downsampled-all-aggregates": "likewise",
-  "downsampled-raw-aggregate": "likewise",
-  "downsampled-no-aggregates": "likewise",
 };
 
 const scratch = mkdtempSync(path.join(tmpdir(), "torus-store-wire-"));
@@ -71,7 +67,7 @@ beforeAll(async () => {
   await gateway.sync(call.signal);
   methods = storeMethods({
     componentType: "store",
-    sources: () => gateway.blocks().filter((block) => block.resolutionMs === 0),
+    sources: (wanted) => gateway.blocksFor(wanted),
     ready: () => true,
     openEnded: false,
   });

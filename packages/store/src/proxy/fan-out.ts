@@ -1,0 +1,180 @@
+/** Asks many endpoints at once and merges what they answer. */
+
+import { compareLabels, compareStrings, withoutLabels } from "@torus/model";
+import {
+  decodeLabelsResponse,
+  decodeSeriesResponse,
+  encodeLabelsRequest,
+  encodeSeriesRequest,
+  type LabelsRequest,
+  PartialResponse,
+  type SeriesFrame,
+  type SeriesRequest,
+  type WireChunk,
+} from "@torus/protocol";
+import { errorText } from "@torus/server";
+import { mergeSeries, type SeriesOf, type SeriesStream } from "../merge.ts";
+import { type Endpoint, mayHave } from "./endpoints.ts";
+
+export type FanOutCall = {
+  /** Part of an endpoint's failure becomes a warning, or else all fails. */
+  partialResponse: boolean;
+  /** The longest wait for one frame or answer in ms; 0 for none. */
+  responseTimeoutMs: number;
+  tenant: string;
+  signal: AbortSignal;
+  onWarning: (text: string) => void;
+};
+
+/** An endpoint failed and partial answers are not wanted, or none of those that should answer is there. */
+export class FanOutError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "FanOutError";
+  }
+}
+
+class ResponseTimeoutError extends Error {
+  constructor(timeoutMs: number) {
+    super(`no answer within ${timeoutMs} ms (--store.response-timeout)`);
+    this.name = "ResponseTimeoutError";
+  }
+}
+
+/** Series of all endpoints in ascending label order, equal label sets in one. */
+export function fanOutSeries(
+  endpoints: readonly Endpoint[],
+  request: SeriesRequest,
+  call: FanOutCall,
+): SeriesStream<WireChunk> {
+  const asked = endpoints.filter(
+    ({ info }) =>
+      info !== null && mayHave(info, request.minTime, request.maxTime, request.matchers),
+  );
+  const streams = asked.map((endpoint) => endpointSeries(endpoint, request, call));
+  return mergeSeries(streams);
+}
+
+async function* endpointSeries(
+  endpoint: Endpoint,
+  request: SeriesRequest,
+  call: FanOutCall,
+): AsyncGenerator<readonly SeriesOf<WireChunk>[]> {
+  const sorted = endpoint.info?.store?.supportsWithoutReplicaLabels === true;
+  const without = new Set(request.withoutReplicaLabels);
+  const body = encodeSeriesRequest({
+    ...request,
+    partialResponseStrategy: call.partialResponse ? PartialResponse.WARN : PartialResponse.ABORT,
+  });
+  try {
+    const frames = framesWithin(
+      call.responseTimeoutMs,
+      endpoint.client.serverStream("/thanos.Store/Series", body, {
+        timeoutMs: 0,
+        metadata: { "thanos-tenant": call.tenant },
+        signal: call.signal,
+      }),
+    );
+    const all: SeriesOf<WireChunk>[] = [];
+    for await (const frame of frames) {
+      const { series, warnings }: SeriesFrame = decodeSeriesResponse(frame);
+      for (const warning of warnings) call.onWarning(`${endpoint.address}: ${warning}`);
+      if (series.length === 0) continue;
+      if (sorted || without.size === 0) yield series;
+      else all.push(...series);
+    }
+    // An endpoint that cannot leave labels out answers with them, in the order that they give.
+    if (all.length > 0) yield stripped(all, without);
+  } catch (error) {
+    call.signal.throwIfAborted();
+    const text = `receive series from ${endpoint.address}: ${errorText(error)}`;
+    if (!call.partialResponse) throw new FanOutError(text, { cause: error });
+    call.onWarning(text);
+  }
+}
+
+function stripped(
+  series: readonly SeriesOf<WireChunk>[],
+  without: ReadonlySet<string>,
+): SeriesOf<WireChunk>[] {
+  const out = series.map(({ labels, chunks }) => ({
+    labels: withoutLabels(labels, without),
+    chunks,
+  }));
+  return out.sort((a, b) => compareLabels(a.labels, b.labels));
+}
+
+async function* framesWithin(
+  timeoutMs: number,
+  frames: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  if (timeoutMs === 0) {
+    yield* frames;
+    return;
+  }
+  const iterator = frames[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { value, done } = await within(timeoutMs, iterator.next());
+      if (done === true) return;
+      yield value;
+    }
+  } finally {
+    // Not waited for: an endpoint that stands still would keep us here.
+    void iterator.return?.().then(
+      () => undefined,
+      () => undefined,
+    );
+  }
+}
+
+async function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new ResponseTimeoutError(timeoutMs)), timeoutMs);
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Label names, or the values of `request.label`, of all endpoints: their union, sorted. */
+export async function fanOutLabels(
+  kind: "names" | "values",
+  endpoints: readonly Endpoint[],
+  request: LabelsRequest,
+  call: FanOutCall,
+): Promise<string[]> {
+  const path = kind === "names" ? "/thanos.Store/LabelNames" : "/thanos.Store/LabelValues";
+  const body = encodeLabelsRequest(kind, {
+    ...request,
+    partialResponseStrategy: call.partialResponse ? PartialResponse.WARN : PartialResponse.ABORT,
+  });
+  const found = new Set<string>();
+  const asked = endpoints.filter(
+    ({ info }) => info !== null && mayHave(info, request.start, request.end, request.matchers),
+  );
+  await Promise.all(
+    asked.map(async (endpoint) => {
+      try {
+        const answer = await endpoint.client.unary(path, body, {
+          timeoutMs: call.responseTimeoutMs,
+          metadata: { "thanos-tenant": call.tenant },
+          signal: call.signal,
+        });
+        const { strings, warnings } = decodeLabelsResponse(answer);
+        for (const string of strings) found.add(string);
+        for (const warning of warnings) call.onWarning(`${endpoint.address}: ${warning}`);
+      } catch (error) {
+        call.signal.throwIfAborted();
+        const text = `fetch label ${kind} from ${endpoint.address}: ${errorText(error)}`;
+        if (!call.partialResponse) throw new FanOutError(text, { cause: error });
+        call.onWarning(text);
+      }
+    }),
+  );
+  const out = [...found].sort(compareStrings);
+  return request.limit > 0 ? out.slice(0, request.limit) : out;
+}

@@ -1,0 +1,209 @@
+/**
+ * The engine's view of all endpoints: series merged, copies and replicas made one, in columns.
+ *
+ * Two kinds of copies are told apart. Those that the hashring made differ in the ring's replica labels and hold the
+ * same samples: their union is taken. Those of Prometheus servers that scrape the same targets differ in the
+ * replica labels, and in their timestamps: one of them is followed at a time, by `deduplication.func`.
+ */
+
+import {
+  compareLabels,
+  type LabelSelect,
+  type Queryable,
+  type SeriesColumns,
+  type SeriesSelect,
+  withoutLabels,
+} from "@torus/model";
+import { emptySeriesRequest, type LabelsRequest, type WireChunk } from "@torus/protocol";
+import { type Columns, clip } from "../dedup/columns.ts";
+import { type DedupFunction, dedupReplicas, mergeCopies } from "../dedup/dedup.ts";
+import { penaltyDedup } from "../dedup/penalty.ts";
+import { unionColumns } from "../dedup/union.ts";
+import type { SeriesOf } from "../merge.ts";
+import type { Endpoint } from "./endpoints.ts";
+import { type FanOutCall, fanOutLabels, fanOutSeries } from "./fan-out.ts";
+
+export type ProxyQueryOptions = {
+  /** Those to be asked, already chosen by `storeMatch[]`. */
+  endpoints: readonly Endpoint[];
+  /** Off: every copy is a series of its own. */
+  dedup: boolean;
+  ringReplicaLabels: readonly string[];
+  replicaLabels: readonly string[];
+  algorithm: DedupFunction;
+  partialResponse: boolean;
+  responseTimeoutMs: number;
+  /** Largest window of downsampled data in ms; 0 for raw data only. */
+  maxResolutionMs: number;
+  tenant: string;
+};
+
+const RESPONSE_BATCH = 64;
+const COUNTER_FUNCTIONS = new Set(["increase", "rate", "irate", "resets"]);
+
+export class ProxyQueryable implements Queryable {
+  readonly #options: ProxyQueryOptions;
+  readonly #without: readonly string[];
+
+  constructor(options: ProxyQueryOptions) {
+    this.#options = options;
+    this.#without = options.dedup
+      ? [...new Set([...options.ringReplicaLabels, ...options.replicaLabels])]
+      : [];
+  }
+
+  #call(signal: AbortSignal, onWarning: (text: string) => void): FanOutCall {
+    const { partialResponse, responseTimeoutMs, tenant } = this.#options;
+    return { partialResponse, responseTimeoutMs, tenant, signal, onWarning };
+  }
+
+  async *select(select: SeriesSelect): AsyncGenerator<readonly SeriesColumns[]> {
+    const { dedup, replicaLabels, ringReplicaLabels, algorithm } = this.#options;
+    const bothKinds = dedup && replicaLabels.length > 0 && ringReplicaLabels.length > 0;
+    if (bothKinds) {
+      yield* this.#inTwoSteps(select);
+      return;
+    }
+    const { mint, maxt, skipChunks } = select;
+    const { func } = select.hints;
+    const columnsOf = (chunks: readonly WireChunk[]): Columns =>
+      dedup && replicaLabels.length > 0
+        ? dedupReplicas(chunks, mint, maxt, algorithm, func)
+        : mergeCopies(chunks, mint, maxt);
+    for await (const batch of this.#series(select, this.#without)) {
+      const out: SeriesColumns[] = [];
+      for (const { labels, chunks } of batch) {
+        const columns = skipChunks ? NO_COLUMNS : columnsOf(chunks);
+        if (skipChunks || columns.timestamps.length > 0) {
+          out.push({ labels, ...columns, histograms: null, startTimestamps: null });
+        }
+      }
+      if (out.length > 0) yield out;
+    }
+  }
+
+  /**
+   * With both kinds of labels: first the ring's copies of each replica become one, then replicas are chosen between.
+   * Series of one group are not side by side until the replica labels are gone, so all are collected and sorted.
+   */
+  async *#inTwoSteps(select: SeriesSelect): AsyncGenerator<readonly SeriesColumns[]> {
+    const { replicaLabels, ringReplicaLabels, algorithm } = this.#options;
+    const replicas = new Set(replicaLabels);
+    const all: (Columns & { labels: SeriesColumns["labels"] })[] = [];
+    for await (const batch of this.#series(select, ringReplicaLabels)) {
+      for (const { labels, chunks } of batch) {
+        const columns = select.skipChunks
+          ? NO_COLUMNS
+          : mergeCopies(chunks, select.mint, select.maxt);
+        all.push({
+          labels: withoutLabels(labels, replicas),
+          ...clip(columns, select.mint, select.maxt),
+        });
+      }
+    }
+    all.sort((a, b) => compareLabels(a.labels, b.labels));
+    const isCounter = COUNTER_FUNCTIONS.has(select.hints.func);
+    let out: SeriesColumns[] = [];
+    for (let i = 0; i < all.length; ) {
+      const { labels } = all[i] as (typeof all)[number];
+      let end = i + 1;
+      while (
+        end < all.length &&
+        compareLabels((all[end] as (typeof all)[number]).labels, labels) === 0
+      )
+        end++;
+      const group = all.slice(i, end).filter(({ timestamps }) => timestamps.length > 0);
+      i = end;
+      const { timestamps, values } =
+        algorithm === "chain" ? unionColumns(group) : penaltyDedup(group, isCounter);
+      if (timestamps.length === 0 && !select.skipChunks) continue;
+      out.push({ labels, timestamps, values, histograms: null, startTimestamps: null });
+      if (out.length === 256) {
+        yield out;
+        out = [];
+      }
+    }
+    if (out.length > 0) yield out;
+  }
+
+  #series(
+    select: SeriesSelect,
+    without: readonly string[],
+  ): AsyncIterable<readonly SeriesOf<WireChunk>[]> {
+    const { hints } = select;
+    return fanOutSeries(
+      this.#options.endpoints,
+      {
+        ...emptySeriesRequest(),
+        minTime: select.mint,
+        maxTime: select.maxt,
+        matchers: [...select.matchers],
+        maxResolutionWindow: this.#options.maxResolutionMs,
+        aggregates: aggregatesFor(hints.func),
+        skipChunks: select.skipChunks,
+        queryHints: {
+          stepMs: hints.stepMs,
+          func: hints.func,
+          grouping:
+            hints.grouping.length > 0 ? { by: hints.by, labels: [...hints.grouping] } : null,
+          rangeMs: hints.rangeMs,
+          projectionLabels: [],
+          projectionInclude: false,
+          seriesHashLabelName: "",
+        },
+        withoutReplicaLabels: [...without],
+        limit: select.limit,
+        responseBatchSize: RESPONSE_BATCH,
+      },
+      this.#call(select.signal, select.onWarning),
+    );
+  }
+
+  labelNames(select: LabelSelect & { onWarning: (text: string) => void }): Promise<string[]> {
+    return this.#labels("names", "", select);
+  }
+
+  labelValues(
+    name: string,
+    select: LabelSelect & { onWarning: (text: string) => void },
+  ): Promise<string[]> {
+    return this.#labels("values", name, select);
+  }
+
+  #labels(
+    kind: "names" | "values",
+    label: string,
+    select: LabelSelect & { onWarning: (text: string) => void },
+  ): Promise<string[]> {
+    const request: LabelsRequest = {
+      label,
+      partialResponseDisabled: false,
+      partialResponseStrategy: 0,
+      start: select.mint,
+      end: select.maxt,
+      matchers: [...select.matchers],
+      withoutReplicaLabels: [...this.#without],
+      limit: select.limit,
+    };
+    return fanOutLabels(
+      kind,
+      this.#options.endpoints,
+      request,
+      this.#call(select.signal, select.onWarning),
+    );
+  }
+}
+
+const NO_COLUMNS: Columns = { timestamps: new Float64Array(0), values: new Float64Array(0) };
+
+const Aggr = { COUNT: 1, SUM: 2, MIN: 3, MAX: 4, COUNTER: 5 } as const;
+
+/** Which aggregates of downsampled data a function needs (facts: wire, StoreAPI). */
+export function aggregatesFor(func: string): number[] {
+  if (/^(rate|irate|increase|resets|xrate|xincrease)$/.test(func)) return [Aggr.COUNTER];
+  if (func === "min" || func.startsWith("min_")) return [Aggr.MIN];
+  if (func === "max" || func.startsWith("max_")) return [Aggr.MAX];
+  if (func === "count" || func.startsWith("count_")) return [Aggr.COUNT];
+  if (func.startsWith("sum_")) return [Aggr.SUM];
+  return [Aggr.COUNT, Aggr.SUM];
+}
