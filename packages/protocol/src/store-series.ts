@@ -107,9 +107,12 @@ export class NoWireEncodingError extends Error {
   }
 }
 
-export type OutgoingChunk = Pick<WireChunk, "minTime" | "maxTime" | "encoding" | "data">;
+export type OutgoingChunk = Pick<WireChunk, "minTime" | "maxTime" | "encoding" | "data"> & {
+  /** Of a chunk of aggregates those to be sent, in the order of `AGGREGATES`; `encoding` and `data` do not count then. */
+  parts?: readonly Pick<WireChunk, "aggregate" | "encoding" | "data">[];
+};
 
-/** Appends a Series field with raw chunks, hashes included, as field 1 of whatever `out` holds. */
+/** Appends a Series field with its chunks, hashes included, as field 1 of whatever `out` holds. */
 export function writeSeries(
   out: ByteWriter,
   labels: Labels,
@@ -129,17 +132,8 @@ const times = new ByteWriter(32);
 
 function writeAggrChunk(
   out: ByteWriter,
-  { minTime, maxTime, encoding, data }: OutgoingChunk,
+  { minTime, maxTime, encoding, data, parts }: OutgoingChunk,
 ): void {
-  if (encoding > ChunkEncoding.FLOAT_HISTOGRAM) throw new NoWireEncodingError(encoding);
-  const hash = xxh64(data);
-  const type = encoding - 1;
-  const chunkSize =
-    (type === 0 ? 0 : 2) +
-    1 +
-    varintSize(data.length) +
-    data.length +
-    (hash === 0n ? 0 : 1 + hashSize(hash));
   times.reset();
   if (minTime !== 0) {
     times.u8(0x08);
@@ -150,13 +144,51 @@ function writeAggrChunk(
     writeInt64(times, maxTime);
   }
   out.u8(0x12);
-  out.uvarint(times.length + 1 + varintSize(chunkSize) + chunkSize);
+  if (parts === undefined) {
+    const hash = xxh64(data);
+    const size = chunkSize(encoding, data, hash);
+    out.uvarint(times.length + 1 + varintSize(size) + size);
+    out.bytes(times.written);
+    writeChunk(out, 0x1a, encoding, data, hash);
+    return;
+  }
+  let size = times.length;
+  for (const part of parts) {
+    const partSize = chunkSize(part.encoding, part.data, xxh64(part.data));
+    size += 1 + varintSize(partSize) + partSize;
+  }
+  out.uvarint(size);
   out.bytes(times.written);
-  out.u8(0x1a);
-  out.uvarint(chunkSize);
-  if (type !== 0) {
+  for (const part of parts) {
+    const tag = ((AGGREGATES.indexOf(part.aggregate) + 3) << 3) | 2;
+    writeChunk(out, tag, part.encoding, part.data, xxh64(part.data));
+  }
+}
+
+/** Bytes of a Chunk message. @throws {NoWireEncodingError} */
+function chunkSize(encoding: ChunkEncoding, data: Uint8Array, hash: bigint): number {
+  if (encoding > ChunkEncoding.FLOAT_HISTOGRAM) throw new NoWireEncodingError(encoding);
+  return (
+    (encoding === ChunkEncoding.XOR ? 0 : 2) +
+    1 +
+    varintSize(data.length) +
+    data.length +
+    (hash === 0n ? 0 : 1 + hashSize(hash))
+  );
+}
+
+function writeChunk(
+  out: ByteWriter,
+  tag: number,
+  encoding: ChunkEncoding,
+  data: Uint8Array,
+  hash: bigint,
+): void {
+  out.u8(tag);
+  out.uvarint(chunkSize(encoding, data, hash));
+  if (encoding !== ChunkEncoding.XOR) {
     out.u8(0x08);
-    out.u8(type);
+    out.u8(encoding - 1);
   }
   out.u8(0x12);
   out.uvarint(data.length);

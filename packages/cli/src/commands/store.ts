@@ -1,13 +1,7 @@
 /** `torus store`: the store gateway. Serves the blocks of a bucket over StoreAPI. */
 
 import type { Logger } from "@torus/server";
-import {
-  BucketGateway,
-  createGatewayMetrics,
-  type GatewayEvent,
-  type ServedBlock,
-  storeMethods,
-} from "@torus/store";
+import { BucketGateway, createGatewayMetrics, type GatewayEvent, storeMethods } from "@torus/store";
 import { defineCommand } from "../command.ts";
 import { commonFlags, runComponent } from "../component.ts";
 import { flag, flagGroup } from "../flags.ts";
@@ -93,7 +87,7 @@ export const store = defineCommand({
       grpc.add(
         storeMethods({
           componentType: "store",
-          sources: () => gateway.blocks().filter(isRaw),
+          sources: (wanted) => gateway.blocksFor(wanted),
           ready: () => isSynced,
           openEnded: false,
         }),
@@ -111,11 +105,6 @@ export const store = defineCommand({
     }),
 });
 
-/** Blocks of aggregates need a choice of resolution in StoreAPI, which is not there yet. */
-function isRaw(block: ServedBlock): boolean {
-  return block.resolutionMs === 0;
-}
-
 function logEvent(log: Logger, event: GatewayEvent): void {
   switch (event.kind) {
     case "synced":
@@ -125,8 +114,7 @@ function logEvent(log: Logger, event: GatewayEvent): void {
       log.error("look at the bucket", { err: event.error });
       break;
     case "block-loaded":
-      if (event.resolutionMs === 0) log.info("serving block", { block: event.ulid });
-      else log.warn("downsampled blocks are not served yet", { block: event.ulid });
+      log.info("serving block", { block: event.ulid, resolutionMs: event.resolutionMs });
       break;
     case "block-dropped":
       log.info("no longer serving block", { block: event.ulid });

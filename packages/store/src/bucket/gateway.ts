@@ -19,7 +19,7 @@ import { PageCache } from "./bucket-pages.ts";
 import { ByteLru } from "./byte-lru.ts";
 import type { IndexHeader } from "./index-header.ts";
 import { openIndexHeader } from "./index-header.ts";
-import { chooseBlocks } from "./resolution.ts";
+import { blocksFor } from "./resolution.ts";
 
 /** Pause after a look at the bucket that failed. */
 const RETRY_MS = 5000;
@@ -89,7 +89,7 @@ export class BucketGateway {
   blocksFor(wanted: SourcesWanted | null): ServedBlock[] {
     const blocks = this.blocks();
     if (wanted === null) return blocks;
-    return chooseBlocks(blocks, wanted.mint, wanted.maxt, wanted.maxResolutionMs);
+    return blocksFor(blocks, wanted.mint, wanted.maxt, wanted.maxResolutionMs);
   }
 
   /** Blocks set aside, by ULID. */

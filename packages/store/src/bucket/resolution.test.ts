@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { BucketBlock } from "./bucket-block.ts";
 import type { ServedBlock } from "./gateway.ts";
-import { chooseBlocks } from "./resolution.ts";
+import { blocksFor } from "./resolution.ts";
 
 function block(
   name: string,
@@ -33,12 +33,12 @@ test.each<[name: string, mint: number, maxt: number, max: number, chosen: string
   ["the last millisecond of one block and the first of the next", 19, 20, 0, ["r1", "r2"]],
   ["nothing beyond the data", 40, 50, 3_600_000, []],
 ])("%s", (_, mint, maxt, max, chosen) => {
-  expect(chooseBlocks(ALL, mint, maxt, max).map(({ ulid }) => ulid)).toEqual(chosen);
+  expect(blocksFor(ALL, mint, maxt, max).map(({ ulid }) => ulid)).toEqual(chosen);
 });
 
 test("other external labels are other data", () => {
   const others = [block("b", 0, 39, 0, "b"), ...ALL];
-  expect(chooseBlocks(others, 0, 39, 300_000).map(({ ulid }) => ulid)).toEqual([
+  expect(blocksFor(others, 0, 39, 300_000).map(({ ulid }) => ulid)).toEqual([
     "b",
     "f0",
     "r2",
@@ -49,5 +49,5 @@ test("other external labels are other data", () => {
 test("a finer block that fills two gaps is taken once", () => {
   const wide = block("w", 0, 39, 0);
   const blocks = [wide, block("x", 5, 9, 300_000), block("y", 20, 24, 300_000)];
-  expect(chooseBlocks(blocks, 0, 39, 300_000).map(({ ulid }) => ulid)).toEqual(["w", "x", "y"]);
+  expect(blocksFor(blocks, 0, 39, 300_000).map(({ ulid }) => ulid)).toEqual(["w", "x", "y"]);
 });

@@ -11,7 +11,7 @@ import type { ServedBlock } from "./gateway.ts";
  * @param maxResolutionMs The coarsest window wanted; 0 for raw samples only.
  * @returns Those that overlap [mint, maxt], no data twice; ascending by mint.
  */
-export function chooseBlocks(
+export function blocksFor(
   blocks: readonly ServedBlock[],
   mint: number,
   maxt: number,
