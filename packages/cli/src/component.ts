@@ -69,6 +69,10 @@ export const commonFlags = flagGroup("Process", {
     "CA that signs the certificates of gRPC clients; without it, clients need none.",
     { default: "", placeholder: "FILE" },
   ),
+  "grpc-max-held-size": flag.bytes("Requests of all gRPC calls under way hold at most.", {
+    default: "512MB",
+    hidden: true,
+  }),
   "grpc-max-message-size": flag.bytes("Largest gRPC message taken.", {
     default: "64MB",
     hidden: true,
@@ -126,6 +130,7 @@ export async function runComponent(
     metrics,
     ...classify,
     maxMessageBytes: config["grpc-max-message-size"],
+    maxHeldBytes: config["grpc-max-held-size"],
     snappy: decodeSnappyFrames,
     maxConnectionAgeMs: config["grpc-server-max-connection-age"],
     ...grpcTls(config),

@@ -307,3 +307,28 @@ test.each<[what: string, code: GrpcStatus, answer: (stream: http2.ServerHttp2Str
     await expect(client.unary("/x/Y", empty, none)).rejects.toMatchObject({ code });
   });
 });
+
+test.each<[when: string, timeoutMs: number, code: GrpcStatus]>([
+  ["lets a deadline pass", 20, GrpcStatus.DEADLINE_EXCEEDED],
+  ["leaves a call without a deadline waiting", 0, GrpcStatus.UNAVAILABLE],
+])("a peer that %s and answers no ping loses its connection", async (_, timeoutMs, code) => {
+  let closed = 0;
+  const sockets: net.Socket[] = [];
+  const listener = net.createServer((socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    socket.on("close", () => closed++);
+    socket.resume();
+  });
+  await new Promise<void>((resolve) => {
+    listener.listen(0, "127.0.0.1", resolve);
+  });
+  const { port } = listener.address() as net.AddressInfo;
+  const keepalive = { keepaliveMs: 30, keepaliveTimeoutMs: 10 };
+  const client = createGrpcClient(`127.0.0.1:${port}`, { ...limits, ...keepalive });
+  await expect(client.unary("/x/Y", empty, { timeoutMs })).rejects.toMatchObject({ code });
+  await until(() => closed === 1);
+  expect(sockets).toHaveLength(1);
+  client.close();
+  listener.close();
+});

@@ -15,6 +15,12 @@ export type GrpcClientOptions = {
   /** Largest answer taken. */
   maxMessageBytes: number;
   connectTimeoutMs?: number;
+  /**
+   * A peer that let a deadline pass, or that a call waits for longer than `keepaliveMs` (15 s), is pinged; without
+   * an answer within `keepaliveTimeoutMs` (5 s) the connection is given up. A host that vanished sends no reset.
+   */
+  keepaliveMs?: number;
+  keepaliveTimeoutMs?: number;
   /** The first wait after a failed connection, and the longest; each is 1.6 times the last, with a fifth of jitter. */
   backoffBaseMs?: number;
   backoffMaxMs?: number;
@@ -44,6 +50,8 @@ class Http2GrpcClient implements GrpcClient {
   #retryAt = 0;
   #lastError = "";
   #closed = false;
+  #calls = 0;
+  readonly #pinged = new WeakSet<ClientHttp2Session>();
 
   constructor(address: string, options: GrpcClientOptions) {
     this.address = address;
@@ -57,7 +65,7 @@ class Http2GrpcClient implements GrpcClient {
     options: GrpcCallOptions,
   ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
-      const call = new ClientCall(this.#start(path, options), this.address, options);
+      const call = this.#start(path, options);
       const reader = new FrameReader(this.#options.maxMessageBytes);
       let answer: Uint8Array | undefined;
       call.stream.on("data", (chunk: Buffer) => {
@@ -91,7 +99,7 @@ class Http2GrpcClient implements GrpcClient {
     request: Uint8Array,
     options: GrpcCallOptions,
   ): AsyncGenerator<Uint8Array> {
-    const call = new ClientCall(this.#start(path, options), this.address, options);
+    const call = this.#start(path, options);
     const ended = new Promise<GrpcError | undefined>((resolve) => {
       call.onEnd(resolve);
     });
@@ -127,7 +135,7 @@ class Http2GrpcClient implements GrpcClient {
   }
 
   /** @throws {GrpcError} */
-  #start(path: string, options: GrpcCallOptions): ClientHttp2Stream {
+  #start(path: string, options: GrpcCallOptions): ClientCall {
     if (options.signal?.aborted === true) {
       throw new GrpcError(GrpcStatus.CANCELLED, "the call was cancelled before it began");
     }
@@ -142,14 +150,34 @@ class Http2GrpcClient implements GrpcClient {
       ...(options.timeoutMs > 0 ? { "grpc-timeout": formatTimeout(options.timeoutMs) } : {}),
       ...options.metadata,
     };
+    let stream: ClientHttp2Stream;
     try {
-      return session.request(headers);
+      stream = session.request(headers);
     } catch (error) {
       // A session that ended a moment ago, or metadata that no header can hold.
       const gone = session.closed || session.destroyed;
       const code = gone ? GrpcStatus.UNAVAILABLE : GrpcStatus.INVALID_ARGUMENT;
       throw new GrpcError(code, `${this.address}: begin call ${path}`, { cause: error });
     }
+    this.#calls++;
+    stream.once("close", () => this.#calls--);
+    return new ClientCall(stream, this.address, options, () => this.#ping(session));
+  }
+
+  /** Gives the connection up when the peer does not answer. One ping at a time. */
+  #ping(session: ClientHttp2Session): void {
+    if (session.destroyed || session.connecting || this.#pinged.has(session)) return;
+    const timeoutMs = this.#options.keepaliveTimeoutMs ?? 5000;
+    const timer = setTimeout(() => {
+      session.destroy(new Error(`no answer to a ping within ${timeoutMs} ms`));
+    }, timeoutMs);
+    timer.unref();
+    this.#pinged.add(session);
+    session.once("close", () => clearTimeout(timer));
+    session.ping(() => {
+      clearTimeout(timer);
+      this.#pinged.delete(session);
+    });
   }
 
   #connected(): ClientHttp2Session {
@@ -184,6 +212,11 @@ class Http2GrpcClient implements GrpcClient {
     const timer = setTimeout(() => {
       session.destroy(new Error(`no connection within ${timeoutMs} ms`));
     }, timeoutMs);
+    const keepalive = setInterval(() => {
+      // Go's servers end a connection that is pinged while it carries no call.
+      if (this.#calls > 0) this.#ping(session);
+    }, this.#options.keepaliveMs ?? 15_000);
+    keepalive.unref();
     session.once("connect", () => {
       clearTimeout(timer);
       this.#failures = 0;
@@ -194,6 +227,7 @@ class Http2GrpcClient implements GrpcClient {
     });
     session.once("close", () => {
       clearTimeout(timer);
+      clearInterval(keepalive);
       if (this.#session !== session) return;
       this.#session = undefined;
       // A connection that was up and ended is made again at once; one that never came up waits.
@@ -205,7 +239,6 @@ class Http2GrpcClient implements GrpcClient {
       // Calls under way may end; new ones need a new connection.
       if (this.#session === session) this.#session = undefined;
     });
-    // The connection alone keeps no process alive; a call under way does, by its own socket activity.
     this.#session = session;
     this.#lastError = "";
     return session;
@@ -234,7 +267,13 @@ class ClientCall {
   #transportError: Error | undefined;
   #httpStatus = 200;
 
-  constructor(stream: ClientHttp2Stream, address: string, options: GrpcCallOptions) {
+  /** @param onDeadline Called when the deadline passes before the call ended. */
+  constructor(
+    stream: ClientHttp2Stream,
+    address: string,
+    options: GrpcCallOptions,
+    onDeadline: () => void,
+  ) {
     this.stream = stream;
     this.#address = address;
     const { signal, timeoutMs } = options;
@@ -244,6 +283,7 @@ class ClientCall {
       ? setTimeout(() => {
           const text = `${address}: context deadline exceeded`;
           this.cancel(new GrpcError(GrpcStatus.DEADLINE_EXCEEDED, text));
+          onDeadline();
         }, timeoutMs)
       : undefined;
     const onAbort = () =>

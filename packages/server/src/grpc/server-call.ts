@@ -23,8 +23,15 @@ export type BidiMethod = {
 };
 export type AnyMethod = GrpcMethod | BidiMethod;
 
+/** What a Buffer costs besides its bytes: a request in frames of one byte is held to the limit too. */
+const CHUNK_OVERHEAD = 256;
+
+/** Bytes of requests that a server holds: those of all calls that have not ended. */
+export type ReceiveBudget = { held: number; readonly max: number };
+
 export type CallLimits = {
   maxMessageBytes: number;
+  budget: ReceiveBudget;
   snappy: SnappyFrameDecoder | undefined;
   codes: (error: unknown) => ErrorCodes;
 };
@@ -38,6 +45,7 @@ export class ServerCall {
   readonly #encoding: string;
   #deadline: NodeJS.Timeout | undefined;
   #finished = false;
+  #received = 0;
 
   constructor(
     stream: ServerHttp2Stream,
@@ -54,6 +62,7 @@ export class ServerCall {
     // Without a listener an error of the stream would end the process; what it means, "close" tells.
     stream.on("error", () => {});
     stream.once("close", () => {
+      limits.budget.held -= this.#received;
       this.#end(GrpcStatus.CANCELLED);
       this.#abort.abort(new GrpcError(GrpcStatus.CANCELLED, "the caller is gone"));
     });
@@ -173,6 +182,7 @@ export class ServerCall {
       stream.on("data", (chunk: Buffer) => {
         if (this.#finished) return;
         try {
+          this.#hold(chunk.length + CHUNK_OVERHEAD);
           for (const next of reader.push(chunk)) {
             if (only !== undefined) throw tooMany();
             only = next;
@@ -192,6 +202,18 @@ export class ServerCall {
       });
     });
     return this.#open(frame);
+  }
+
+  /** @throws {GrpcError} RESOURCE_EXHAUSTED when the server holds as much as it may. */
+  #hold(size: number): void {
+    const { budget } = this.#limits;
+    this.#received += size;
+    budget.held += size;
+    if (budget.held <= budget.max) return;
+    throw new GrpcError(
+      GrpcStatus.RESOURCE_EXHAUSTED,
+      `requests under way hold more than ${budget.max} bytes`,
+    );
   }
 
   /** Returns false when the socket has enough for now. */

@@ -20,7 +20,7 @@ import { type GrpcClient, GrpcError, type GrpcMethods, GrpcStatus } from "./serv
 const MAX = 8 << 20;
 const log = createLogger({ level: "error", format: "logfmt", now: Date.now, write: () => {} });
 
-const seen = { aborted: 0, pulled: 0, left: 0 };
+const seen = { hanging: 0, aborted: 0, pulled: 0, left: 0 };
 const methods: GrpcMethods = {
   "/test.Echo/Unary": { kind: "unary", handler: (request) => request },
   "/test.Echo/Fail": {
@@ -43,6 +43,7 @@ const methods: GrpcMethods = {
     kind: "unary",
     handler: (_, call) =>
       new Promise((resolve) => {
+        seen.hanging++;
         call.signal.addEventListener("abort", () => {
           seen.aborted++;
           resolve(new Uint8Array(0));
@@ -466,4 +467,37 @@ test("over TLS both sides check certificates", async () => {
     refused,
   );
   await secure.stop(0);
+});
+
+test("requests of all calls together are held up to a limit, which is free again when they end", async () => {
+  const small = new GrpcServer({
+    log,
+    metrics: new Registry(),
+    maxMessageBytes: MAX,
+    maxHeldBytes: 2 << 20,
+  });
+  small.add(methods);
+  const other = createGrpcJsClient(await small.listen("127.0.0.1:0"), { maxMessageBytes: MAX });
+  const abort = new AbortController();
+  const before = seen.hanging;
+  const waiting = other.unary("/test.Echo/Hang", new Uint8Array(1.5 * 2 ** 20), {
+    timeoutMs: 0,
+    signal: abort.signal,
+  });
+  waiting.catch(() => {});
+  await until(() => seen.hanging > before);
+  const message = new Uint8Array(1 << 20);
+  await expect(other.unary("/test.Echo/Unary", message, none)).rejects.toMatchObject({
+    code: GrpcStatus.RESOURCE_EXHAUSTED,
+  });
+  abort.abort();
+  await expect(waiting).rejects.toMatchObject({ code: GrpcStatus.CANCELLED });
+  let answer: Uint8Array | undefined;
+  // The server learns of the cancelled call a moment after its client.
+  while (answer === undefined) {
+    answer = await other.unary("/test.Echo/Unary", message, none).catch(() => undefined);
+  }
+  expect(answer).toHaveLength(message.length);
+  other.close();
+  await small.stop(0);
 });

@@ -17,7 +17,7 @@ import { formatAddress, listen } from "../listen.ts";
 import type { Logger } from "../log.ts";
 import type { SnappyFrameDecoder } from "./compression.ts";
 import { statusTrailers } from "./metadata.ts";
-import { type AnyMethod, ServerCall } from "./server-call.ts";
+import { type AnyMethod, type ReceiveBudget, ServerCall } from "./server-call.ts";
 import { createGrpcServerMetrics, type MethodMetrics } from "./server-metrics.ts";
 import { type GrpcMethods, GrpcStatus } from "./service.ts";
 
@@ -33,6 +33,8 @@ export type GrpcServerOptions = {
   metrics: Registry;
   /** Largest message taken, compressed and decompressed. */
   maxMessageBytes: number;
+  /** Largest sum of the requests that calls under way hold; above it, calls end with RESOURCE_EXHAUSTED. Default 512 MB. */
+  maxHeldBytes?: number;
   snappy?: SnappyFrameDecoder;
   classify?: ErrorClassifier;
   tls?: GrpcServerTls;
@@ -46,6 +48,7 @@ type Registered = { method: AnyMethod; metrics: MethodMetrics; always: boolean }
 
 const WINDOW_BYTES = 1 << 20;
 const CONNECTION_WINDOW_BYTES = 16 << 20;
+const MAX_HELD_BYTES = 512 << 20;
 /** Streams of one connection at a time. */
 const MAX_STREAMS = 1000;
 
@@ -55,10 +58,12 @@ export class GrpcServer {
   readonly #methodMetrics: ReturnType<typeof createGrpcServerMetrics>;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #calls = new Set<ServerCall>();
+  readonly #budget: ReceiveBudget;
   readonly #server: Http2Server | Http2SecureServer;
 
   constructor(options: GrpcServerOptions) {
     this.#options = options;
+    this.#budget = { held: 0, max: options.maxHeldBytes ?? MAX_HELD_BYTES };
     this.#methodMetrics = createGrpcServerMetrics(options.metrics);
     const settings = {
       // One frame for most messages: HTTP/2's 16 KB make a 1 MB message 64 events.
@@ -173,7 +178,7 @@ export class GrpcServer {
     }
     const { maxMessageBytes, snappy, classify } = this.#options;
     const codes = (error: unknown) => errorCodes(error, classify);
-    const limits = { maxMessageBytes, snappy, codes };
+    const limits = { maxMessageBytes, budget: this.#budget, snappy, codes };
     const call = new ServerCall(stream, headers, limits, registered.metrics);
     this.#calls.add(call);
     stream.once("close", () => this.#calls.delete(call));
