@@ -1,9 +1,12 @@
-/** `torus uploader` as a process: blocks of a receiver's directory reach a directory bucket; a signal ends it cleanly. */
+/** `torus uploader` and `torus store` as processes: blocks of a receiver's directory reach a bucket and are answered from it. */
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { formatLabels, Matcher } from "@torus/model";
+import { decodeSeriesResponse, emptySeriesRequest, encodeSeriesRequest } from "@torus/protocol";
+import { createGrpcClient } from "@torus/server";
 import { afterAll, expect, test } from "vitest";
 
 const GOLDEN = path.join(import.meta.dirname, "../../../../test/golden/tsdb/blocks/floats");
@@ -32,7 +35,7 @@ function torus(...args: string[]) {
 
 const LISTEN = ["--http-address=127.0.0.1:0", "--grpc-address=127.0.0.1:0"];
 
-test("ships with the labels that the receiver left, and stops on SIGTERM", async () => {
+test("the uploader ships with the labels that the receiver left, and stops on SIGTERM", async () => {
   const data = path.join(scratch, "data");
   cpSync(path.join(GOLDEN, ULID), path.join(data, "tenant-a", ULID), { recursive: true });
   writeFileSync(
@@ -57,6 +60,39 @@ test("ships with the labels that the receiver left, and stops on SIGTERM", async
   expect(meta.thanos.labels).toEqual({ replica: "r", tenant_id: "tenant-a" });
   expect(log()).toContain(`msg="uploaded block" block=${ULID} tenant=tenant-a`);
   expect(existsSync(path.join(data, "tenant-a", "thanos.shipper.lock"))).toBe(false);
+});
+
+test("the store answers Series from the bucket, and stops on SIGTERM", async () => {
+  const bucket = path.join(scratch, "bucket");
+  const { child, ended, log } = torus(
+    "store",
+    `--data-dir=${path.join(scratch, "store")}`,
+    `--objstore.config={type: FILESYSTEM, config: {directory: ${JSON.stringify(bucket)}}}`,
+    ...LISTEN,
+  );
+  const address = () => /address=(127\.0\.0\.1:\d+) protocol=gRPC/.exec(log())?.[1];
+  while (!log().includes("msg=ready") && child.exitCode === null) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  const client = createGrpcClient(address() ?? "", { maxMessageBytes: 1 << 20 });
+  const request = encodeSeriesRequest({
+    ...emptySeriesRequest(),
+    maxTime: Number.MAX_SAFE_INTEGER,
+    matchers: [new Matcher("=", "tenant_id", "tenant-a"), new Matcher("!=", "__name__", "")],
+  });
+  const series: string[] = [];
+  const timeoutMs = 20_000;
+  for await (const message of client.serverStream("/thanos.Store/Series", request, { timeoutMs })) {
+    for (const { labels } of decodeSeriesResponse(message).series)
+      series.push(formatLabels(labels));
+  }
+  client.close();
+  child.kill("SIGTERM");
+  expect(await ended, log()).toBe(0);
+  expect(series).toHaveLength(8);
+  expect(series[0]).toBe(
+    'http_requests_total{instance="host-0:9100", job="node", replica="r", tenant_id="tenant-a"}',
+  );
 });
 
 test.each<[name: string, flags: string[], message: string]>([
