@@ -121,7 +121,6 @@ export class Kernel {
   #bytes: Uint8Array;
   #words: Uint32Array;
   #view: DataView;
-  #doubles: Float64Array;
 
   constructor(module: WebAssembly.Module, memory: WebAssembly.Memory) {
     this.memory = memory;
@@ -130,7 +129,6 @@ export class Kernel {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#words = new Uint32Array(memory.buffer);
     this.#view = new DataView(memory.buffer);
-    this.#doubles = new Float64Array(memory.buffer);
     const [low, high] = randomFillSync(new Uint32Array(2));
     this.exports.seedHash(low as number, high as number);
   }
@@ -147,15 +145,6 @@ export class Kernel {
     const buffer = this.memory.buffer;
     if (this.#words.buffer.byteLength !== buffer.byteLength) this.#words = new Uint32Array(buffer);
     return this.#words;
-  }
-
-  /** The same memory as doubles: address divided by eight. */
-  get doubles(): Float64Array {
-    const buffer = this.memory.buffer;
-    if (this.#doubles.buffer.byteLength !== buffer.byteLength) {
-      this.#doubles = new Float64Array(buffer);
-    }
-    return this.#doubles;
   }
 
   /** The same memory for everything else; WebAssembly is little-endian. */

@@ -12,16 +12,36 @@ export class XorChunkTruncatedError extends Error {
   }
 }
 
-/** An area of the kernel's memory that every call uses in turn. */
-let area = 0;
-let areaBytes = 0;
+/** Parts of the kernel's memory that every call uses in turn; the memory grows in place, so their views last. */
+type Area = {
+  at: number;
+  bytes: number;
+  chunk: Uint8Array;
+  times: Float64Array;
+  values: Float64Array;
+};
 
-function ensureArea(k: Kernel, bytes: number): void {
-  if (bytes <= areaBytes) return;
-  k.free(area, areaBytes);
-  areaBytes = 0;
-  area = k.alloc(bytes);
-  areaBytes = bytes;
+let area: Area | undefined;
+
+function areaFor(k: Kernel, chunkBytes: number, samples: number): Area {
+  if (area !== undefined && chunkBytes <= area.chunk.length && samples <= area.times.length) {
+    return area;
+  }
+  const forChunk = Math.max(chunkBytes * 2, area?.chunk.length ?? 2048) & ~7;
+  const forSamples = Math.max(samples * 2, area?.times.length ?? 512);
+  const bytes = forChunk + SLACK_BYTES + forSamples * 16;
+  const at = k.alloc(bytes);
+  if (area !== undefined) k.free(area.at, area.bytes);
+  const { buffer } = k.memory;
+  const times = at + forChunk + SLACK_BYTES;
+  area = {
+    at,
+    bytes,
+    chunk: new Uint8Array(buffer, at, forChunk),
+    times: new Float64Array(buffer, times, forSamples),
+    values: new Float64Array(buffer, times + forSamples * 8, forSamples),
+  };
+  return area;
 }
 
 /**
@@ -42,15 +62,18 @@ export function xorDecodeChunk(
     throw new RangeError(`${count} samples into columns of ${times.length} and ${values.length}`);
   }
   const k = kernel();
-  const out = (chunk.length + SLACK_BYTES + 7) & ~7;
-  ensureArea(k, Math.max(out + count * 16, 16_384));
-  k.bytes.set(chunk, area);
-  const n = k.exports.xorDecode(area, chunk.length, area + out, area + out + count * 8, -1);
+  const use = areaFor(k, chunk.length, count);
+  use.chunk.set(chunk);
+  const n = k.exports.xorDecode(
+    use.at,
+    chunk.length,
+    use.times.byteOffset,
+    use.values.byteOffset,
+    -1,
+  );
   if (n < 0) throw new XorChunkTruncatedError(chunk.length);
-  // Columns are copied as numbers' bytes, so that the bits of a NaN stay.
-  const from = (area + out) >>> 3;
-  const doubles = k.doubles;
-  times.set(doubles.subarray(from, from + n));
-  values.set(doubles.subarray(from + count, from + count + n));
+  // Columns are copied whole, so that the bits of a NaN stay.
+  times.set(use.times.subarray(0, n));
+  values.set(use.values.subarray(0, n));
   return n;
 }
