@@ -3,7 +3,8 @@
  * only until its series are stored and its forwarded messages are made.
  */
 
-import { WriteRequestBuffer } from "@torus/kernels";
+import { snappyDecode, WriteRequestBuffer } from "@torus/kernels";
+import { type Converted, convertRemoteWrite2 } from "./remote-write-2.ts";
 import { hasUnsortedSeries, sortedBody } from "./sorted-labels.ts";
 
 /**
@@ -41,6 +42,29 @@ export function withSnappyRequest<T>(
   } finally {
     request.release();
   }
+}
+
+/**
+ * The same for a body of remote write 2.0. `converted` tells how many histograms and exemplars it has.
+ *
+ * @throws {RemoteWrite2Error} besides.
+ */
+export function withRemoteWrite2Request<T>(
+  chunks: readonly Uint8Array[],
+  maxDecodedBytes: number,
+  tenant: Uint8Array,
+  use: (request: WriteRequestBuffer, converted: Converted) => T,
+): T {
+  const decoded = snappyDecode(Buffer.concat(chunks), maxDecodedBytes);
+  const converted = convertRemoteWrite2(decoded, maxDecodedBytes);
+  return withRawRequest(converted.body, (request) => {
+    request.walk(tenant);
+    if (!hasUnsortedSeries(request)) return use(request, converted);
+    return withRawRequest(sortedBody(request), (sorted) => {
+      sorted.walk(tenant);
+      return use(sorted, converted);
+    });
+  });
 }
 
 /** Runs `use` with an undecoded body in the kernels' memory; the walk is the caller's. */

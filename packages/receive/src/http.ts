@@ -1,10 +1,10 @@
 /**
- * `POST /api/v1/receive` and `/api/v1/write`: remote write 1.0. Everything that can be judged by the headers is
+ * `POST /api/v1/receive` and `/api/v1/write`: remote write 1.0 and 2.0. Everything that can be judged by the headers is
  * judged before the body is read: readiness, content type and encoding, tenant, replica, declared size. The body is
  * read by hand and bounded while it comes; what all requests under way hold together is bounded too.
  */
 
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { HashringBuildError, NoMatchingHashringError, TenantPatternError } from "@torus/hashring";
 import {
   BodyTooLargeError,
@@ -15,8 +15,9 @@ import {
 } from "@torus/kernels";
 import { errorText, type Logger, type RawHandler } from "@torus/server";
 import { Cause, codesOf } from "./cause.ts";
-import { withSnappyRequest } from "./decode.ts";
+import { withRemoteWrite2Request, withSnappyRequest } from "./decode.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
+import { RemoteWrite2Error } from "./remote-write-2.ts";
 import { checkTenantName, TenantNameError } from "./tenant-name.ts";
 import { type Tenants, TooManyTenantsError } from "./tenants.ts";
 import { BadReplicaError, NoHashringError, type WriteResult, type Writer } from "./write.ts";
@@ -62,8 +63,10 @@ export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler 
     let status: number;
     let message: string;
     try {
-      tenant = headerChecks(options, request);
-      result = await receive(options, request, tenant, pending);
+      const checked = headerChecks(options, request);
+      tenant = checked.tenant;
+      result = await receive(options, request, checked, pending);
+      if (checked.version === 2) writtenHeaders(response, result);
       status = codesOf(result.cause).http;
       message = result.message;
     } catch (error) {
@@ -82,11 +85,13 @@ export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler 
   };
 }
 
-/** Returns the tenant. @throws {RefusedError} */
-function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage): string {
+type Checked = { tenant: string; version: 1 | 2 };
+
+/** @throws {RefusedError | TenantNameError} */
+function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage): Checked {
   const reason = options.notReady();
   if (reason !== undefined) throw new RefusedError(503, `component is not ready: ${reason}`);
-  checkContentType(request.headers["content-type"]);
+  const version = versionOf(request.headers);
   checkContentEncoding(request.headers["content-encoding"]);
   const tenant = header(request, options.tenantHeader) || options.defaultTenant;
   checkTenantName(tenant);
@@ -94,7 +99,7 @@ function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage)
   if (declared !== undefined && Number(declared) > options.maxRequestBytes) {
     throw new RefusedError(413, tooLarge(options.maxRequestBytes));
   }
-  return tenant;
+  return { tenant, version };
 }
 
 function tooLarge(limit: number): string {
@@ -103,9 +108,19 @@ function tooLarge(limit: number): string {
 
 const VERSION_2 = "io.prometheus.write.v2.Request";
 
-/** Absent is taken for remote write 1.0, as every receiver does. */
-function checkContentType(contentType: string | undefined): void {
-  if (contentType === undefined || contentType === "") return;
+/**
+ * Which message the body is. The content type alone decides: a sender that says 2.0 in its version header but sends
+ * 1.0's content type means 1.0. Absent is 1.0, as every receiver takes it.
+ */
+function versionOf(headers: IncomingHttpHeaders): 1 | 2 {
+  const contentType = headers["content-type"] ?? "";
+  if (contentType === "") {
+    // Taken for 1.0, a body of 2.0 is an empty request, and its samples would be gone without a word.
+    if (headers["x-prometheus-remote-write-version"] === "2.0.0") {
+      throw new RefusedError(415, "remote write 2.0 without a content type");
+    }
+    return 1;
+  }
   const [type = "", ...parameters] = contentType.split(";").map((part) => part.trim());
   if (type.toLowerCase() !== "application/x-protobuf") {
     throw new RefusedError(
@@ -117,16 +132,19 @@ function checkContentType(contentType: string | undefined): void {
     const [name = "", value = ""] = parameter.split("=");
     if (name.trim().toLowerCase() !== "proto") continue;
     const message = value.trim().replace(/^"(.*)"$/, "$1");
-    if (message === VERSION_2) {
-      throw new RefusedError(
-        415,
-        "remote write 2.0 is not supported yet, send prometheus.WriteRequest",
-      );
-    }
-    if (message !== "prometheus.WriteRequest") {
-      throw new RefusedError(415, `protobuf message ${message} is not supported`);
-    }
+    if (message === VERSION_2) return 2;
+    if (message === "prometheus.WriteRequest") return 1;
+    throw new RefusedError(415, `protobuf message ${message} is not supported`);
   }
+  return 1;
+}
+
+/** What a quorum stored: by these a sender of 2.0 knows what became of a request, whatever its status. */
+function writtenHeaders(response: ServerResponse, result: WriteResult): void {
+  response.setHeader("x-prometheus-remote-write-samples-written", result.written);
+  // Histograms are refused and exemplars are dropped, as long as the head stores neither.
+  response.setHeader("x-prometheus-remote-write-histograms-written", 0);
+  response.setHeader("x-prometheus-remote-write-exemplars-written", 0);
 }
 
 function checkContentEncoding(encoding: string | undefined): void {
@@ -142,7 +160,7 @@ function header(request: IncomingMessage, name: string): string {
 async function receive(
   options: RemoteWriteHttpOptions,
   request: IncomingMessage,
-  tenant: string,
+  { tenant, version }: Checked,
   pending: { bytes: number },
 ): Promise<WriteResult> {
   const { tenants, writer, maxRequestBytes, replicaHeader, takesReplica } = options;
@@ -152,7 +170,8 @@ async function receive(
     const local = await tenants?.get(tenant);
     const bytes = Buffer.from(tenant);
     // The bodies are let go before the answer: only what is forwarded is held until then.
-    const outcome = withSnappyRequest(chunks, maxRequestBytes, bytes, (walked) =>
+    const withRequest = version === 2 ? withRemoteWrite2Request : withSnappyRequest;
+    const outcome = withRequest(chunks, maxRequestBytes, bytes, (walked) =>
       writer.write(walked, { name: tenant, bytes, local }, replica),
     );
     release();
@@ -208,6 +227,7 @@ function statusOf(error: unknown): number {
   if (
     error instanceof SnappyCorruptError ||
     error instanceof WriteRequestMalformedError ||
+    error instanceof RemoteWrite2Error ||
     error instanceof TenantNameError ||
     error instanceof BadReplicaError
   ) {

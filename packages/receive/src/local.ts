@@ -12,7 +12,7 @@ import { Cause, causeOfVerdict } from "./cause.ts";
 
 export type LocalResult = {
   /** Series that were not stored whole, by index into the request's table. */
-  failed: [index: number, cause: Cause][];
+  failed: [index: number, cause: Cause, samples: number][];
   /** Samples refused, by `Verdict`. */
   byVerdict: Uint32Array;
   histogramSeries: number;
@@ -26,7 +26,7 @@ export function writeLocal(
 ): LocalResult {
   const counts = db.append(request, chosen);
   const { byVerdict, histogramSeriesRejected: histogramSeries } = counts;
-  const failed: [number, Cause][] = [];
+  const failed: LocalResult["failed"] = [];
   let refused = histogramSeries;
   for (let verdict = Verdict.OUT_OF_ORDER; verdict < byVerdict.length; verdict++) {
     refused += byVerdict[verdict] as number;
@@ -39,9 +39,10 @@ export function writeLocal(
     const index = chosen === null ? i : (chosen[i] as number);
     const at = index * SERIES_WORDS;
     const cause = causeOfVerdict(table[at + SeriesWord.VERDICT] as number);
-    if (cause !== Cause.STORED) failed.push([index, cause]);
-    else if (histogramSeries > 0 && isUnsupported(table[at + SeriesWord.FLAGS] as number)) {
-      failed.push([index, Cause.BAD_REQUEST]);
+    if (cause !== Cause.STORED) {
+      failed.push([index, cause, table[at + SeriesWord.REJECTED] as number]);
+    } else if (histogramSeries > 0 && isUnsupported(table[at + SeriesWord.FLAGS] as number)) {
+      failed.push([index, Cause.BAD_REQUEST, 0]);
     }
   }
   return { failed, byVerdict, histogramSeries };

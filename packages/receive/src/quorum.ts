@@ -30,6 +30,8 @@ export class WriteDecision {
   readonly #counts: Uint8Array;
   /** The verdict on each series plus one; 0 while it is open. */
   readonly #verdicts: Uint8Array;
+  /** The most samples that any owner refused of each series. */
+  readonly #refused: Uint32Array;
   readonly #bySeries: number;
   #open: number;
   #resolve: () => void = () => {};
@@ -40,6 +42,7 @@ export class WriteDecision {
     this.#bySeries = series;
     this.#counts = new Uint8Array(series * CAUSES);
     this.#verdicts = new Uint8Array(series);
+    this.#refused = new Uint32Array(series);
     this.#open = series;
     this.decided = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -60,6 +63,28 @@ export class WriteDecision {
     let failed = 0;
     for (let each = 1; each < CAUSES; each++) failed += this.#counts[at + each] as number;
     if (failed > this.#copies - this.#quorum) this.#decide(index, this.#reason(at));
+  }
+
+  /** How many of the series' samples an owner that answered did not store. */
+  noteRefused(index: number, samples: number): void {
+    this.#refused[index] = Math.max(this.#refused[index] as number, samples);
+  }
+
+  /**
+   * How many samples a quorum stored, by the number that each series has: all of a stored series, and of one that
+   * was refused in part, what no owner refused.
+   */
+  writtenSamples(samples: Uint32Array): number {
+    let written = 0;
+    for (let i = 0; i < this.#bySeries; i++) {
+      const cause = (this.#verdicts[i] as number) - 1;
+      const all = samples[i] as number;
+      if (cause === Cause.STORED) written += all;
+      else if (cause === Cause.CONFLICT || cause === Cause.LIMIT) {
+        written += Math.max(0, all - (this.#refused[i] as number));
+      }
+    }
+    return written;
   }
 
   /** The series is not for any owner: all its copies fail at once. */

@@ -260,6 +260,37 @@ describe("bad requests", () => {
   });
 });
 
+const V2 = {
+  "content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+  "x-prometheus-remote-write-version": "2.0.0",
+};
+
+/** Series v2{n="0"}, v2{n="1"} … with samples of one value at these times. */
+function remoteWrite2(times: readonly (readonly number[])[], value = 1): Uint8Array {
+  const field = (tag: number, content: Uint8Array) => {
+    expect(content.length).toBeLessThan(128);
+    return Buffer.concat([Buffer.of(tag, content.length), content]);
+  };
+  const symbols = ["", "__name__", "v2", "n", ...times.map((_, i) => String(i))];
+  const series = times.map((stamps, i) => {
+    const samples = stamps.map((at) => {
+      const sample = Buffer.alloc(10);
+      sample[0] = 0x09;
+      sample.writeDoubleLE(value, 1);
+      sample[9] = 0x10;
+      const varint: number[] = [];
+      let rest = at;
+      for (; rest >= 128; rest = Math.floor(rest / 128)) varint.push((rest % 128) | 0x80);
+      varint.push(rest);
+      return field(0x12, Buffer.concat([sample, Buffer.from(varint)]));
+    });
+    return field(0x2a, Buffer.concat([field(0x0a, Buffer.of(1, 2, 3, 4 + i)), ...samples]));
+  });
+  return snappyEncode(
+    Buffer.concat([...symbols.map((each) => field(0x22, Buffer.from(each))), ...series]),
+  );
+}
+
 describe("real peers' bytes", () => {
   type RwCase = {
     name: string;
@@ -287,14 +318,65 @@ describe("real peers' bytes", () => {
     expect(seen).toEqual({});
   });
 
-  test("a remote write 2.0 body is not taken for an empty 1.0 one", async () => {
+  test("remote write 2.0 bodies of a real Prometheus are stored as their 1.0 twins are", async () => {
+    const hex = new Map(rw.cases.map((each) => [each.name, each.snappy_hex]));
+    for (const name of ["one-sample", "many-series", "special-values", "utf8", "metadata-in-v2"]) {
+      const [one, two] = [await ingestor(), await ingestor()];
+      await post(one.http, Buffer.from(hex.get(`rw1/${name}`) ?? "", "hex"));
+      const answer = await post(two.http, Buffer.from(hex.get(`rw2/${name}`) ?? "", "hex"), V2);
+      const stored = await two.series();
+      expect(answer.text).toBe("");
+      expect(stored.length, name).toBeGreaterThan(0);
+      expect(stored).toEqual(await one.series());
+      const samples = two.receiver?.tenants?.peek("default-tenant")?.db.head.maxTime;
+      expect(samples).toBe(one.receiver?.tenants?.peek("default-tenant")?.db.head.maxTime);
+    }
+  });
+
+  test("start timestamps of remote write 2.0 do not disturb the samples that have them", async () => {
     const node = await ingestor();
-    const v2 = rw.cases.find(({ name }) => name === "rw2/one-sample");
-    const answer = await post(node.http, Buffer.from(v2?.snappy_hex ?? "", "hex"), {
-      "content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
-      "x-prometheus-remote-write-version": "2.0.0",
+    const found = rw.cases.find(({ name }) => name === "rw2/start-timestamps");
+    const answer = await post(node.http, Buffer.from(found?.snappy_hex ?? "", "hex"), V2);
+    // Two series of floats and one of a histogram, which is refused by its name.
+    expect(answer).toMatchObject({ status: 400, written: ["2", "0", "0"] });
+    expect(await node.series()).toHaveLength(2);
+  });
+
+  test("a sender of remote write 2.0 is told what was written, of partial writes too", async () => {
+    const ring = await cluster(3, 3);
+    const url = ring.nodes[0]?.http ?? "";
+    expect(await post(url, remoteWrite2([[now, now + 1], [now]]), V2)).toMatchObject({
+      status: 204,
+      written: ["3", "0", "0"],
     });
-    expect(answer.status).toBe(415);
+    await eventually(async () => {
+      // Series 0: a new sample, and one at a time that has another value; series 1: a new one.
+      const partial = await post(url, remoteWrite2([[now + 1, now + 2], [now + 2]], 7), V2);
+      expect(partial).toMatchObject({ status: 409, written: ["2", "0", "0"] });
+    });
+  });
+
+  test("references outside the symbols of remote write 2.0 are refused", async () => {
+    const node = await ingestor();
+    for (const body of [
+      Buffer.of(0x22, 0, 0x2a, 4, 0x0a, 2, 1, 2),
+      Buffer.of(0x22, 0, 0x2a, 3, 0x0a, 1, 0),
+      Buffer.of(0x22, 1, 0x41),
+      Buffer.of(0x2a, 0x7f),
+    ]) {
+      expect((await post(node.http, snappyEncode(body), V2)).status).toBe(400);
+    }
+  });
+
+  test("a small remote write 2.0 body that stands for a large one is refused", async () => {
+    const node = await ingestor();
+    const symbol = Buffer.concat([
+      Buffer.of(0x22, 0, 0x22, 0x80, 0x80, 0x02),
+      Buffer.alloc(32768, 97),
+    ]);
+    const one = Buffer.of(0x2a, 4, 0x0a, 2, 1, 1);
+    const body = Buffer.concat([symbol, ...Array.from({ length: 1000 }, () => one)]);
+    expect((await post(node.http, snappyEncode(body), V2)).status).toBe(413);
   });
 
   test("RemoteWrite calls of a real Thanos router are stored", async () => {

@@ -164,7 +164,13 @@ export async function post(
   url: string,
   body: Uint8Array,
   headers: Record<string, string> = {},
-): Promise<{ status: number; text: string; retryAfter: string | null }> {
+): Promise<{
+  status: number;
+  text: string;
+  retryAfter: string | null;
+  /** Samples, histograms and exemplars, as the answer's headers have them. */
+  written: (string | null)[];
+}> {
   const response = await fetch(url, {
     method: "POST",
     headers: {
@@ -175,7 +181,10 @@ export async function post(
     body,
   });
   const retryAfter = response.headers.get("retry-after");
-  return { status: response.status, text: await response.text(), retryAfter };
+  const written = ["samples", "histograms", "exemplars"].map((what) =>
+    response.headers.get(`x-prometheus-remote-write-${what}-written`),
+  );
+  return { status: response.status, text: await response.text(), retryAfter, written };
 }
 
 /** A routed message as one receiver sends it to another: fields 1, 2 and 3, of tenant team-f. */

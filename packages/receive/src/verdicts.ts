@@ -4,7 +4,7 @@
  * would condemn every series of the call. thanos.WriteResponse has no fields, so a foreign peer that saw this would
  * skip it:
  *
- *     WriteResponse { repeated uint32 verdicts = 1000 [packed] }    verdicts = index, cause, index, cause, …
+ *     WriteResponse { repeated uint32 verdicts = 1000 [packed] }    verdicts = index, cause, refused samples, …
  */
 
 import { CAUSES, Cause } from "./cause.ts";
@@ -13,15 +13,16 @@ export const VERDICTS_METADATA = "torus-write-verdicts";
 
 const TAG = [0xc2, 0x3e] as const; // 1000 << 3 | 2
 
-/** Series of a call by index, with the cause of what was not stored. */
-export type SeriesCauses = readonly (readonly [index: number, cause: Cause])[];
+/** Series of a call by index, with the cause of what was not stored and how many of its samples that are. */
+export type SeriesCauses = readonly (readonly [index: number, cause: Cause, samples: number])[];
 
 export function encodeVerdicts(causes: SeriesCauses): Uint8Array {
   if (causes.length === 0) return new Uint8Array(0);
   const body: number[] = [];
-  for (const [index, cause] of causes) {
+  for (const [index, cause, samples] of causes) {
     pushVarint(body, index);
     pushVarint(body, cause);
+    pushVarint(body, samples);
   }
   const head: number[] = [...TAG];
   pushVarint(head, body.length);
@@ -44,12 +45,14 @@ export function decodeVerdicts(message: Uint8Array, series: number): SeriesCause
     return -1;
   };
   if (varint() !== message.length - at) return undefined;
-  const causes: [number, Cause][] = [];
+  const causes: [number, Cause, number][] = [];
   while (at < message.length) {
     const index = varint();
     const cause = varint();
+    const samples = varint();
     if (index < 0 || index >= series || cause <= Cause.STORED || cause >= CAUSES) return undefined;
-    causes.push([index, cause as Cause]);
+    if (samples < 0) return undefined;
+    causes.push([index, cause as Cause, samples]);
   }
   return causes;
 }

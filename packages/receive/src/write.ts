@@ -14,7 +14,7 @@ import type { Peers } from "./peers.ts";
 import { WriteDecision, writeQuorum } from "./quorum.ts";
 import { forwardedRequest, routeRequest, type Share } from "./route.ts";
 import type { Tenant } from "./tenants.ts";
-import { decodeVerdicts } from "./verdicts.ts";
+import { decodeVerdicts, type SeriesCauses } from "./verdicts.ts";
 
 export type WriteResult = {
   cause: Cause;
@@ -22,6 +22,8 @@ export type WriteResult = {
   message: string;
   series: number;
   samples: number;
+  /** Float samples that a quorum stored. */
+  written: number;
 };
 
 /** A replica number from outside that the replication factor does not have. */
@@ -38,6 +40,8 @@ export class NoHashringError extends Error {
     this.name = "NoHashringError";
   }
 }
+
+const STORED = { cause: Cause.STORED, message: "" } as const;
 
 export type WriterOptions = {
   /** Undefined without a hashring: everything is stored here. */
@@ -73,9 +77,10 @@ export class Writer {
     replica: number,
   ): Promise<WriteResult> {
     const { hashring } = this.#options;
-    const size = { series: request.count, samples: countSamples(request) };
-    if (request.count === 0) return Promise.resolve({ cause: Cause.STORED, message: "", ...size });
-    if (hashring === null) return Promise.resolve({ ...this.#storeAll(request, tenant), ...size });
+    const samples = samplesBySeries(request);
+    if (request.count === 0)
+      return Promise.resolve({ ...STORED, series: 0, samples: 0, written: 0 });
+    if (hashring === null) return Promise.resolve(this.#storeAll(request, tenant, samples));
     const ring = hashring();
     if (ring === undefined) throw new NoHashringError();
     if (replica > ring.replicationFactor) {
@@ -84,17 +89,15 @@ export class Writer {
     const placement = ring.placement(tenant.name);
     const all = replica === 0;
     const copies = all ? { from: 0, to: placement.copies } : { from: replica - 1, to: replica };
-    return this.#distribute(request, tenant, placement, copies).then((result) => ({
-      ...result,
-      ...size,
-    }));
+    return this.#distribute(request, tenant, placement, copies, samples);
   }
 
   /** Stores all series here, whoever owns them: for an ingestor, and for what a router sent. */
   #storeAll(
     request: WriteRequestBuffer,
     { name, local }: { name: string; local: Tenant | undefined },
-  ): { cause: Cause; message: string } {
+    samples: Uint32Array,
+  ): WriteResult {
     if (local === undefined) throw new NoHashringError();
     const decision = new WriteDecision(request.count, 1, 1);
     const errors: string[] = [];
@@ -102,7 +105,7 @@ export class Writer {
     for (let i = 0; i < request.count; i++) {
       if (decision.verdict(i) === undefined) decision.count(i, Cause.STORED);
     }
-    return this.#answer(name, decision, errors);
+    return this.#answer(name, decision, errors, samples);
   }
 
   #distribute(
@@ -110,14 +113,18 @@ export class Writer {
     tenant: { name: string; bytes: Uint8Array; local: Tenant | undefined },
     placement: Placement,
     copies: { from: number; to: number },
-  ): Promise<{ cause: Cause; message: string }> {
+    samples: Uint32Array,
+  ): Promise<WriteResult> {
     const { metrics } = this.#options;
     const made = copies.to - copies.from;
     const self = this.#self(placement);
     const { shares, refused } = routeRequest(request, placement, copies);
     const decision = new WriteDecision(request.count, made, writeQuorum(made));
     const errors: string[] = [];
-    for (const index of refused) decision.refuse(index, Cause.CONFLICT);
+    for (const index of refused) {
+      decision.noteRefused(index, samples[index] as number);
+      decision.refuse(index, Cause.CONFLICT);
+    }
     if (refused.length > 0) errors.push(`${refused.length} × invalid labels`);
     // Messages first: they are made from the request's memory, and travel while this node appends.
     for (const share of shares) {
@@ -132,7 +139,7 @@ export class Writer {
       const stored = this.#storeShare(request, tenant.local, share.series, decision, errors);
       metrics.replications.inc({ result: stored ? "success" : "error" });
     }
-    return decision.decided.then(() => this.#answer(tenant.name, decision, errors));
+    return decision.decided.then(() => this.#answer(tenant.name, decision, errors, samples));
   }
 
   /** Appends and counts; returns whether all was stored. */
@@ -172,7 +179,9 @@ export class Writer {
       metrics.forwardRequests.inc({ result: failed.length === 0 ? "success" : "error" });
       metrics.replications.inc({ result: failed.length === 0 ? "success" : "error" });
       if (failed.length > 0) errors.push(`${address}: ${failed.length} series refused`);
-      const own = failed.map(([at, cause]) => [share.series[at] as number, cause] as const);
+      const own = failed.map(
+        ([at, cause, samples]) => [share.series[at] as number, cause, samples] as const,
+      );
       countShare(decision, share.series, 0, own);
     } catch (error) {
       metrics.forwardRequests.inc({ result: "error" });
@@ -186,16 +195,22 @@ export class Writer {
     tenant: string,
     decision: WriteDecision,
     errors: readonly string[],
-  ): { cause: Cause; message: string } {
+    samples: Uint32Array,
+  ): WriteResult {
     const { cause, bySeries } = decision.outcome();
-    if (cause === Cause.STORED) return { cause, message: "" };
+    const sizes = {
+      series: samples.length,
+      samples: samples.reduce((sum, each) => sum + each, 0),
+      written: decision.writtenSamples(samples),
+    };
+    if (cause === Cause.STORED) return { ...STORED, ...sizes };
     let failed = 0;
     for (let each = 1; each < bySeries.length; each++) failed += bySeries[each] as number;
     const of = failed + (bySeries[Cause.STORED] as number);
     const details = [...new Set(errors)].slice(0, 5).join("; ");
     const message = `${codesOf(cause).text}: ${failed} of ${of} series not written: ${details}`;
     this.#options.log.debug("write", { tenant, err: message });
-    return { cause, message };
+    return { cause, message, ...sizes };
   }
 
   #self(placement: Placement): number {
@@ -214,13 +229,14 @@ function countShare(
   decision: WriteDecision,
   series: Uint32Array | null,
   count: number,
-  failed: readonly (readonly [index: number, cause: Cause])[],
+  failed: SeriesCauses,
 ): void {
   if (failed.length === 0) {
     countWhole(decision, series, count, Cause.STORED);
     return;
   }
-  const causes = new Map(failed);
+  const causes = new Map(failed.map(([index, cause]) => [index, cause]));
+  for (const [index, , samples] of failed) decision.noteRefused(index, samples);
   const entries = series === null ? count : series.length;
   for (let i = 0; i < entries; i++) {
     const index = series === null ? i : (series[i] as number);
@@ -234,15 +250,22 @@ function countWhole(
   count: number,
   cause: Cause,
 ): void {
-  if (series !== null) decision.countAll(series, cause);
-  else for (let i = 0; i < count; i++) decision.count(i, cause);
+  const entries = series === null ? count : series.length;
+  for (let i = 0; i < entries; i++) {
+    const index = series === null ? i : (series[i] as number);
+    // Whoever says no more than "conflict" may have refused every sample.
+    if (cause !== Cause.STORED) decision.noteRefused(index, MOST_SAMPLES);
+    decision.count(index, cause);
+  }
 }
 
-function countSamples(request: WriteRequestBuffer): number {
+const MOST_SAMPLES = 2 ** 32 - 1;
+
+function samplesBySeries(request: WriteRequestBuffer): Uint32Array {
   const table = request.series;
-  let samples = 0;
-  for (let at = SeriesWord.SAMPLES; at < table.length; at += SERIES_WORDS) {
-    samples += table[at] as number;
+  const samples = new Uint32Array(request.count);
+  for (let i = 0; i < samples.length; i++) {
+    samples[i] = table[i * SERIES_WORDS + SeriesWord.SAMPLES] as number;
   }
   return samples;
 }
