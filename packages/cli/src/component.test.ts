@@ -110,7 +110,9 @@ test("a second signal does not wait for a request that does not end", async () =
   await fetch(`http://${http}/-/healthy`);
   component.child.kill("SIGTERM");
   await logged(component, /caught signal/);
-  component.child.kill("SIGTERM");
+  // Two signals within half a second count as one, so it is sent until it is taken for a second one.
+  const again = setInterval(() => component.child.kill("SIGTERM"), 50);
   expect(await component.exited).toStrictEqual([143, null]);
+  clearInterval(again);
   socket.destroy();
 });

@@ -31,7 +31,7 @@ export {
 } from "./grpc/service.ts";
 export { createHttpMetrics, type HttpMetrics } from "./http-metrics.ts";
 export { HttpServer, type HttpServerOptions, notFound, type RawHandler } from "./http-server.ts";
-export { Lifecycle, type Part, stopOnSignals } from "./lifecycle.ts";
+export { Lifecycle, onStopSignals, type Part, stopOnSignals } from "./lifecycle.ts";
 export { formatAddress, type HostPort, ListenError, listen, parseAddress } from "./listen.ts";
 export {
   createLogger,

@@ -82,20 +82,37 @@ export class Lifecycle {
   }
 }
 
-/**
- * SIGTERM or SIGINT asks for a stop; a second one ends the process at once, with the status a shell expects.
- * Returns the function that takes the handlers away again.
- */
+/** SIGTERM or SIGINT asks for a stop; a second one ends the process at once. Returns what takes the handlers away. */
 export function stopOnSignals(lifecycle: Lifecycle, log: Logger): () => void {
-  let seen = false;
+  return onStopSignals(
+    (name) => {
+      log.info("caught signal, stopping", { signal: name });
+      lifecycle.requestStop();
+    },
+    (name) => log.warn("second signal, ending without waiting", { signal: name }),
+  );
+}
+
+/** npm and npx pass Ctrl-C on to a child that the terminal has told already: so soon, two signals are one. */
+const SAME_SIGNAL_MS = 500;
+
+/**
+ * Calls `first` once, and at a later signal `second`, after which the process ends with the status that a shell
+ * expects. Returns the function that takes the handlers away.
+ */
+export function onStopSignals(
+  first: (name: NodeJS.Signals) => void,
+  second: (name: NodeJS.Signals) => void,
+): () => void {
+  let firstAt: number | undefined;
   const onSignal = (name: NodeJS.Signals) => {
-    if (seen) {
-      log.warn("second signal, ending without waiting", { signal: name });
+    if (firstAt === undefined) {
+      firstAt = performance.now();
+      first(name);
+    } else if (performance.now() - firstAt > SAME_SIGNAL_MS) {
+      second(name);
       process.exit(name === "SIGINT" ? 130 : 143);
     }
-    seen = true;
-    log.info("caught signal, stopping", { signal: name });
-    lifecycle.requestStop();
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);

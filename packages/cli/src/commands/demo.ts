@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { onStopSignals } from "@torus/server";
 import { type CommandEnv, defineCommand, UsageError } from "../command.ts";
 import { Feed } from "../demo/feed.ts";
 import { leftOverPids, removePids, writePids } from "../demo/left-over.ts";
@@ -94,7 +95,7 @@ async function runDemo(plan: ClusterPlan, intervalMs: number, env: CommandEnv): 
   for (const [file, text] of Object.entries(plan.files)) writeFileSync(file, text);
 
   const cluster = new DemoCluster(plan, say);
-  const stop = stopSignal();
+  const stop = stopSignal(() => cluster.kill());
   const feed = new Feed({ components: plan.components, intervalMs, now: Date.now, report: say });
   let commands: ReturnType<typeof createInterface> | undefined;
   let code = 0;
@@ -106,7 +107,7 @@ async function runDemo(plan: ClusterPlan, intervalMs: number, env: CommandEnv): 
     await Promise.race([cluster.ready(READY_TIMEOUT_MS), stop.requested]);
     if (!stop.isRequested) await feed.start();
     if (!stop.isRequested) {
-      await Promise.race([firstAnswer(plan), stop.requested]);
+      await Promise.race([firstAnswer(plan, stop), stop.requested]);
       cluster.isUp = true;
       say(demoText(plan, (name) => cluster.pid(name)));
       commands = createInterface({ input: env.stdin });
@@ -178,6 +179,10 @@ class DemoCluster {
     return text.trimEnd().split("\n").slice(-5);
   }
 
+  kill(): void {
+    for (const component of this.#running.values()) component.kill("SIGKILL");
+  }
+
   /** Readers first, so that nothing asks what is gone already. */
   async stop(): Promise<void> {
     this.#stopping = true;
@@ -212,10 +217,11 @@ class DemoCluster {
 }
 
 /** Resolves when the query node has answered with a sample; the first scrape was sent before. */
-async function firstAnswer(plan: ClusterPlan): Promise<void> {
+async function firstAnswer(plan: ClusterPlan, stop: { isRequested: boolean }): Promise<void> {
   const deadline = performance.now() + READY_TIMEOUT_MS;
   let last = "";
   while (performance.now() < deadline) {
+    if (stop.isRequested) return;
     try {
       const response = await fetch(queryUrl(plan, QUERIES[0]), {
         signal: AbortSignal.timeout(5000),
@@ -230,21 +236,19 @@ async function firstAnswer(plan: ClusterPlan): Promise<void> {
   throw new Error(`the query node gave no sample for ${QUERIES[0]}: ${last.slice(0, 300)}`);
 }
 
-/** The first Ctrl-C or SIGTERM asks, a second one ends this process at once. */
-function stopSignal(): { requested: Promise<void>; isRequested: boolean; release: () => void } {
+/** The first Ctrl-C or SIGTERM asks; a second one ends this process and all it started at once. */
+function stopSignal(kill: () => void): {
+  requested: Promise<void>;
+  isRequested: boolean;
+  release: () => void;
+} {
   const state = { requested: Promise.resolve(), isRequested: false, release: () => {} };
   state.requested = new Promise((resolve) => {
-    const onSignal = () => {
-      if (state.isRequested) process.exit(130);
+    const first = () => {
       state.isRequested = true;
       resolve();
     };
-    process.on("SIGINT", onSignal);
-    process.on("SIGTERM", onSignal);
-    state.release = () => {
-      process.off("SIGINT", onSignal);
-      process.off("SIGTERM", onSignal);
-    };
+    state.release = onStopSignals(first, kill);
   });
   return state;
 }
