@@ -27,5 +27,7 @@ export { describePosition, PromqlParseError } from "./parse/parse-error.ts";
 export type { Feature } from "./parse/parser.ts";
 export type { ParseOptions } from "./parse.ts";
 export { ALL_FEATURES, parseExpr, parseMetricSelector } from "./parse.ts";
+export { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
+export type { QueryResult, QueryStats, ResultSeries } from "./result.ts";
 export type { FunctionSignature } from "./signatures.ts";
 export { signatures } from "./signatures.ts";

@@ -23,7 +23,8 @@ export type QueryStats = {
 };
 
 export type QueryResult = (
-  | { type: "vector" | "matrix"; series: readonly ResultSeries[] }
+  | { type: "vector"; series: readonly ResultSeries[] }
+  | { type: "matrix"; series: readonly ResultSeries[] }
   | { type: "scalar"; timestampMs: number; value: number }
   | { type: "string"; timestampMs: number; value: string }
 ) & {

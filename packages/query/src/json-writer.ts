@@ -1,0 +1,202 @@
+/**
+ * Writes the API's answers as JSON, in the very bytes that Prometheus writes (facts: HTTP API, encoding): sample values
+ * are strings in the shortest form that reads back, timestamps are seconds with three decimals when they need them.
+ * The bytes come in parts of about 64 KiB, so that a large answer is sent while it is written.
+ */
+
+import type { Histogram, Labels } from "@torus/model";
+import type { QueryResult, ResultSeries } from "@torus/promql";
+import { histogramBuckets } from "./histogram-json.ts";
+
+const PART_BYTES = 64 * 1024;
+/** A part is handed over when so little room is left that a number may not fit. */
+const RESERVE = 512;
+
+/** A float as Go's 'g'-like encoder of Prometheus writes it: `1e-07`, `+Inf`, `-0`. */
+export function formatValue(value: number): string {
+  if (value === 0) return Object.is(value, -0) ? "-0" : "0";
+  if (Number.isFinite(value)) {
+    const text = String(value);
+    // JavaScript's thresholds are the same, but Go's exponents have at least two digits.
+    return text.includes("e") ? text.replace(/e([+-])(\d)$/, "e$10$2") : text;
+  }
+  if (Number.isNaN(value)) return "NaN";
+  return value > 0 ? "+Inf" : "-Inf";
+}
+
+/** A float without an exponent, as scalars are written. */
+export function formatPlain(value: number): string {
+  const text = formatValue(value);
+  const match = /^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$/.exec(text);
+  if (match === null) return text;
+  const [, sign = "", lead = "", fraction = "", exponent = "0"] = match;
+  const digits = lead + fraction;
+  const point = 1 + Number(exponent);
+  if (point <= 0) return `${sign}0.${"0".repeat(-point)}${digits}`;
+  return sign + digits.padEnd(point, "0");
+}
+
+/** Milliseconds as seconds: `1700000000`, `1700000000.140`. */
+export function formatTime(ms: number): string {
+  const absolute = Math.abs(ms);
+  const seconds = Math.floor(absolute / 1000);
+  const rest = absolute - seconds * 1000;
+  const sign = ms < 0 ? "-" : "";
+  if (rest === 0) return `${sign}${seconds}`;
+  return `${sign}${seconds}.${rest < 10 ? "00" : rest < 100 ? "0" : ""}${rest}`;
+}
+
+/** A string as Go's encoder writes it outside of results: also `<`, `>`, `&` and line separators are escaped. */
+export function goString(text: string): string {
+  return JSON.stringify(text).replace(
+    /[<>&\u2028\u2029]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+class Parts {
+  #buffer = Buffer.allocUnsafe(PART_BYTES);
+  #length = 0;
+
+  get full(): boolean {
+    return this.#length > PART_BYTES - RESERVE;
+  }
+
+  /** ASCII shorter than the reserve. */
+  ascii(text: string): void {
+    this.#length += this.#buffer.write(text, this.#length, "latin1");
+  }
+
+  /** What was written so far, together with `text`, which may be of any length and content. */
+  text(text: string): void {
+    const size = Buffer.byteLength(text);
+    if (this.#length + size > this.#buffer.length - RESERVE) {
+      const larger = Buffer.allocUnsafe(this.#length + size + PART_BYTES);
+      this.#buffer.copy(larger, 0, 0, this.#length);
+      this.#buffer = larger;
+    }
+    this.#length += this.#buffer.write(text, this.#length, "utf8");
+  }
+
+  take(): Buffer {
+    const part = this.#buffer.subarray(0, this.#length);
+    this.#buffer = Buffer.allocUnsafe(PART_BYTES);
+    this.#length = 0;
+    return part;
+  }
+}
+
+function metricJson(labels: Labels): string {
+  const pairs: string[] = [];
+  for (let i = 0; i < labels.length; i += 2) {
+    pairs.push(`${JSON.stringify(labels[i])}:${JSON.stringify(labels[i + 1])}`);
+  }
+  return `{"metric":{${pairs.join(",")}}`;
+}
+
+function histogramJson(histogram: Histogram): string {
+  const buckets = histogramBuckets(histogram).map(
+    ({ bounds, lower, upper, count }) =>
+      `[${bounds},"${formatValue(lower)}","${formatValue(upper)}","${formatValue(count)}"]`,
+  );
+  const { count, sum } = histogram;
+  const tail = buckets.length > 0 ? `,"buckets":[${buckets.join(",")}]` : "";
+  return `{"count":"${formatValue(count)}","sum":"${formatValue(sum)}"${tail}}`;
+}
+
+function* vector(out: Parts, series: readonly ResultSeries[]): Generator<Buffer> {
+  let first = true;
+  for (const { labels, timestamps, values, histograms } of series) {
+    out.text(`${first ? "" : ","}${metricJson(labels)}`);
+    first = false;
+    const time = formatTime(timestamps[0] as number);
+    const histogram = histograms?.[0];
+    if (histogram === undefined)
+      out.ascii(`,"value":[${time},"${formatValue(values[0] as number)}"]}`);
+    else out.text(`,"histogram":[${time},${histogramJson(histogram)}]}`);
+    if (out.full) yield out.take();
+  }
+}
+
+function* matrix(out: Parts, series: readonly ResultSeries[]): Generator<Buffer> {
+  let first = true;
+  for (const { labels, timestamps, values, histograms } of series) {
+    out.text(`${first ? "" : ","}${metricJson(labels)}`);
+    first = false;
+    let separator = ',"values":[';
+    for (let i = 0; i < timestamps.length; i++) {
+      if (histograms?.[i] !== undefined) continue;
+      out.ascii(
+        `${separator}[${formatTime(timestamps[i] as number)},"${formatValue(values[i] as number)}"]`,
+      );
+      separator = ",";
+      if (out.full) yield out.take();
+    }
+    if (separator === ",") out.ascii("]");
+    separator = ',"histograms":[';
+    for (let i = 0; i < (histograms?.length ?? 0); i++) {
+      const histogram = histograms?.[i];
+      if (histogram === undefined) continue;
+      out.text(`${separator}[${formatTime(timestamps[i] as number)},${histogramJson(histogram)}]`);
+      separator = ",";
+      if (out.full) yield out.take();
+    }
+    if (separator === ",") out.ascii("]");
+    out.ascii("}");
+    if (out.full) yield out.take();
+  }
+}
+
+export type QueryExtras = {
+  /** JSON of `data.stats`, or null. */
+  stats: string | null;
+  warnings: readonly string[];
+  infos: readonly string[];
+};
+
+/** The answer of query and query_range. */
+export function* queryAnswer(result: QueryResult, extras: QueryExtras): Generator<Buffer> {
+  const out = new Parts();
+  out.ascii(`{"status":"success","data":{"resultType":"${result.type}","result":[`);
+  if (result.type === "matrix") yield* matrix(out, result.series);
+  else if (result.type === "vector") yield* vector(out, result.series);
+  else if (result.type === "scalar") {
+    out.ascii(`${formatTime(result.timestampMs)},"`);
+    out.text(`${formatPlain(result.value)}"`);
+  } else out.text(`${formatTime(result.timestampMs)},${JSON.stringify(result.value)}`);
+  out.ascii("]");
+  if (extras.stats !== null) out.text(`,"stats":${extras.stats}`);
+  out.ascii("}");
+  out.text(`${messagesJson(extras)}}`);
+  yield out.take();
+}
+
+function messagesJson({ warnings, infos }: Pick<QueryExtras, "warnings" | "infos">): string {
+  const list = (name: string, texts: readonly string[]) =>
+    texts.length === 0 ? "" : `,"${name}":[${texts.map(goString).join(",")}]`;
+  return list("warnings", warnings) + list("infos", infos);
+}
+
+/** The answer of every other endpoint. @param data JSON text. */
+export function answer(data: string, warnings: readonly string[] = []): Buffer {
+  return Buffer.from(`{"status":"success","data":${data}${messagesJson({ warnings, infos: [] })}}`);
+}
+
+export function stringList(strings: readonly string[]): string {
+  return `[${strings.map(goString).join(",")}]`;
+}
+
+export function seriesList(all: readonly Labels[]): string {
+  const one = (labels: Labels) => {
+    const pairs: string[] = [];
+    for (let i = 0; i < labels.length; i += 2) {
+      pairs.push(`${goString(labels[i] as string)}:${goString(labels[i + 1] as string)}`);
+    }
+    return `{${pairs.join(",")}}`;
+  };
+  return `[${all.map(one).join(",")}]`;
+}
+
+export function errorAnswer(type: string, message: string): Buffer {
+  return Buffer.from(`{"status":"error","errorType":"${type}","error":${goString(message)}}`);
+}
