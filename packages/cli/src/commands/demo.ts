@@ -204,7 +204,7 @@ class DemoCluster {
     this.#running.set(plan.name, component);
     writePids(
       this.#plan.dataDir,
-      [...this.#running.values()].map(({ pid }) => pid),
+      [...this.#running.values()].map(({ pid, plan: { http } }) => ({ pid, http })),
     );
     if (again) this.#say(`${plan.name} is started again, pid ${component.pid}`);
     void component.exited.then(({ code, signal }) => {

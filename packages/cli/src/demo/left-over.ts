@@ -9,8 +9,11 @@ import process from "node:process";
 
 const FILE = "demo-pids.json";
 
-export function writePids(dataDir: string, pids: readonly number[]): void {
-  writeFileSync(path.join(dataDir, FILE), JSON.stringify(pids));
+/** A process and the address of its HTTP, which its command line has. */
+export type StartedProcess = { pid: number; http: string };
+
+export function writePids(dataDir: string, processes: readonly StartedProcess[]): void {
+  writeFileSync(path.join(dataDir, FILE), JSON.stringify(processes));
 }
 
 export function removePids(dataDir: string): void {
@@ -19,26 +22,32 @@ export function removePids(dataDir: string): void {
 
 /** Those that still run over this directory; none when nothing is known. */
 export function leftOverPids(dataDir: string): number[] {
-  let pids: unknown;
+  let known: unknown;
   try {
-    pids = JSON.parse(readFileSync(path.join(dataDir, FILE), "utf8"));
+    known = JSON.parse(readFileSync(path.join(dataDir, FILE), "utf8"));
   } catch {
     // Missing, as after a clean stop, or torn: either way nothing is known.
     return [];
   }
-  if (!Array.isArray(pids)) return [];
-  return pids.filter((pid): pid is number => Number.isInteger(pid) && runsOver(pid, dataDir));
+  if (!Array.isArray(known)) return [];
+  return known.filter(isStarted).flatMap(({ pid, http }) => (runs(pid, http) ? pid : []));
 }
 
-/** The number may be another program's by now, so its command line has to name the directory where it can be read. */
-function runsOver(pid: number, dataDir: string): boolean {
+function isStarted(value: unknown): value is StartedProcess {
+  if (typeof value !== "object" || value === null) return false;
+  if (!("pid" in value) || !("http" in value)) return false;
+  return Number.isInteger(value.pid) && typeof value.http === "string";
+}
+
+/** The number may be another program's by now, so its command line has to name the address where it can be read. */
+function runs(pid: number, http: string): boolean {
   try {
     process.kill(pid, 0);
   } catch {
     return false;
   }
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(dataDir);
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(http);
   } catch {
     // No /proc, as on macOS: alive is all that can be said.
     return true;
