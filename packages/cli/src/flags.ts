@@ -136,7 +136,7 @@ export const flag = {
   ): Flag<T> =>
     single(
       help,
-      values.join("|"),
+      values.filter((value) => value !== "").join("|"),
       (text) => {
         const value = values.find((each) => each === text);
         if (value !== undefined) return value;

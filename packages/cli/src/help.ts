@@ -50,7 +50,7 @@ function flagHelp(name: string, flag: Flag<unknown>): string[] {
   }
   const notes = [flag.help];
   if (flag.required) notes.push("Required.");
-  if (flag.repeatable) notes.push("May be repeated.");
+  if (flag.repeatable && !flag.help.includes("may be repeated")) notes.push("May be repeated.");
   if (shownDefault) notes.push(`Default: ${flag.defaultText}.`);
   return entry(`--${name}=${flag.placeholder}`, notes.join(" "));
 }
