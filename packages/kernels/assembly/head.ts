@@ -777,27 +777,25 @@ function compareSeries(a: usize, b: usize): i32 {
   return p < pEnd ? 1 : q < qEnd ? -1 : 0;
 }
 
-/** Sorts `count` series addresses at `list` by labels; `spare` is as long. Merge sort, bottom up. */
-export function sortSeries(list: usize, count: i32, spare: usize): void {
-  let from = list;
-  let to = spare;
-  for (let width = 1; width < count; width <<= 1) {
-    for (let start = 0; start < count; start += width << 1) {
-      let i = start;
-      const middle = min(start + width, count);
-      let j = middle;
-      const end = min(start + (width << 1), count);
-      for (let k = start; k < end; k++) {
-        let first = i < middle;
-        if (first && j < end) {
-          first = compareSeries(load<u32>(from + (<usize>i << 2)), load<u32>(from + (<usize>j << 2))) <= 0;
-        }
-        store<u32>(to + (<usize>k << 2), load<u32>(from + (<usize>(first ? i++ : j++) << 2)));
+/**
+ * One part of one pass of a merge sort of `count` entries (u32 series, u32 anything) by labels: merges pairs of sorted
+ * runs of `width` from entry `start` on, until `most` entries are done, from `from` to `to`. Returns where it stopped.
+ */
+export function sortPass(from: usize, to: usize, count: i32, width: i32, start: i32, most: i32): i32 {
+  const stop = start + most;
+  while (start < count && start < stop) {
+    let i = start;
+    const middle = min(start + width, count);
+    let j = middle;
+    const end = min(start + (width << 1), count);
+    for (let k = start; k < end; k++) {
+      let first = i < middle;
+      if (first && j < end) {
+        first = compareSeries(load<u32>(from + (<usize>i << 3)), load<u32>(from + (<usize>j << 3))) <= 0;
       }
+      store<u64>(to + (<usize>k << 3), load<u64>(from + (<usize>(first ? i++ : j++) << 3)));
     }
-    const swap = from;
-    from = to;
-    to = swap;
+    start = end;
   }
-  if (from != list) memory.copy(list, from, <usize>count << 2);
+  return start;
 }

@@ -5,7 +5,7 @@ export {
   firstSampleTime, headAppendOne, headCommit, headFind, headFree, headNew, headNextRef, headPrepare, headRemove,
   headRemovePair, headReplaySamples, headReserveRefs, headRestore, headRollback, headSeriesCount, headSetLimit,
   headUnlink, newListEnd, preparedEntries, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayUnknownRefs,
-  seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortSeries,
+  seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass,
 } from "./head";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";
 export { walkErrorAt, walkPosition, walkRequest } from "./walk";

@@ -93,7 +93,14 @@ export type KernelExports = {
   seriesPairs(head: number, series: number, out: number): number;
   seriesTruncate(series: number, mint: number): number;
   seriesCloseChunk(series: number): void;
-  sortSeries(list: number, count: number, spare: number): void;
+  sortPass(
+    from: number,
+    to: number,
+    count: number,
+    width: number,
+    start: number,
+    most: number,
+  ): number;
   walkPosition(): number;
   walkErrorAt(): number;
 };

@@ -50,8 +50,9 @@ export class HeadReader implements ChunkQueryable {
 
   async *#batches(select: ChunkSelect): AsyncGenerator<readonly ChunkSeries[]> {
     const { kernel: k, readFloor: floor } = this.#state;
-    const series = this.#state
-      .sorted(postingsForMatchers(this.#state.index, select.matchers))
+    const refs = postingsForMatchers(this.#state.index, select.matchers);
+    const series = refs
+      .map((ref) => this.#state.table.get(ref))
       // What ends before the floor may be freed while this read goes on.
       .filter((address) => hasSample(k, address) && lastTime(k, address) >= floor);
     const closed = new Uint32Array(series.length);
@@ -63,9 +64,11 @@ export class HeadReader implements ChunkQueryable {
       open[i] = openSamples(k, address);
       last[i] = lastTime(k, address);
     }
+    const order = await this.#state.order(series);
+    if (this.#state.closed) throw new HeadClosedError();
     let batch: ChunkSeries[] = [];
     let given = 0;
-    for (let i = 0; i < series.length; i++) {
+    for (const i of order) {
       const address = series[i] as number;
       const mark = {
         newestClosed: closed[i] as number,

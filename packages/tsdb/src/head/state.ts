@@ -1,5 +1,6 @@
 /** What the parts of a head (append, replay, read, gc) share. One per tenant; the kernel's memory is the process's. */
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Kernel, kernel } from "@torus/kernels";
 import type { Labels } from "@torus/model";
 import { LabelIndex } from "./postings.ts";
@@ -12,6 +13,8 @@ export const MAX_LABEL_BYTES = 1 << 20;
 export const ROW_CAPACITY = 16_384;
 const ROW_BYTES = 40;
 const SAMPLE_RECORD_BYTES = 23;
+/** Entries that are merged in one go: some milliseconds. */
+const SORT_SLICE = 32_768;
 const LIST_BYTES = 2 * MAX_LABEL_BYTES + 65_536;
 
 /** Areas that every append of the process uses in turn: an append is synchronous. */
@@ -142,24 +145,39 @@ export class HeadState {
     return this.index.labelsOf(this.pairsOf(series));
   }
 
-  /** Series addresses of refs in the byte order of their labels. */
-  sorted(refs: Uint32Array): Uint32Array {
+  /**
+   * The order of series by their labels: indexes into `series`. A merge sort in slices, so that sorting many does not
+   * hold up requests; the series must not be freed meanwhile.
+   */
+  async order(series: Uint32Array): Promise<Uint32Array> {
     const k = this.kernel;
-    const bytes = Math.max(refs.length * 4, 16);
-    const list = k.alloc(bytes);
-    const spare = k.alloc(bytes);
+    const n = series.length;
+    const bytes = Math.max(n * 8, 16);
+    let from = k.alloc(bytes);
+    let to = k.alloc(bytes);
     try {
       const words = k.words;
-      let n = 0;
-      for (const ref of refs) {
-        const series = this.table.get(ref);
-        if (series !== 0) words[(list >>> 2) + n++] = series;
+      for (let i = 0, at = from >>> 2; i < n; i++, at += 2) {
+        words[at] = series[i] as number;
+        words[at + 1] = i;
       }
-      k.exports.sortSeries(list, n, spare);
-      return k.words.slice(list >>> 2, (list >>> 2) + n);
+      let done = 0;
+      for (let width = 1; width < n; width *= 2) {
+        for (let start = 0; start < n; ) {
+          const next = k.exports.sortPass(from, to, n, width, start, SORT_SLICE);
+          done += next - start;
+          start = next;
+          if (done >= SORT_SLICE) {
+            done = 0;
+            await nextTurn();
+          }
+        }
+        [from, to] = [to, from];
+      }
+      return Uint32Array.from(series, (_, i) => k.words[(from >>> 2) + i * 2 + 1] as number);
     } finally {
-      k.free(list, bytes);
-      k.free(spare, bytes);
+      k.free(from, bytes);
+      k.free(to, bytes);
     }
   }
 
