@@ -78,7 +78,7 @@ describe.each(golden())("the block %s of the real program", (_, dir, content) =>
     }
   });
 
-  test("its index, written again, is the same to the byte", () => {
+  test("its index, written again, is the same to the byte", async () => {
     const bytes = readFileSync(path.join(dir, "index"));
     const index = new IndexReader(bytes);
     const writer = new IndexWriter();
@@ -87,7 +87,7 @@ describe.each(golden())("the block %s of the real program", (_, dir, content) =>
       writer.add(labels, chunks);
     }
     const again = path.join(scratch, `index-${path.basename(dir)}`);
-    writer.finish(again);
+    await writer.finish(again);
     // Blocks that were compacted carry no empty symbol; ours always do, as those cut from a head.
     const hasEmptySymbol = index.symbols[0] === "";
     const written = readFileSync(again);

@@ -7,11 +7,15 @@
  *   header | symbols | series, each padded to 16 | postings, each padded to 4 | postings offset table | TOC
  */
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { ByteWriter, crc32c as crc } from "@torus/encoding";
 import { compareLabels, compareStrings, formatLabels, type Labels } from "@torus/model";
 import { FileWriter } from "./file-writer.ts";
 
 const MAGIC = 0xbaaad700;
+/** How many are written before other work is let in: some milliseconds each. */
+const SLICE_SERIES = 2048;
+const SLICE_PAIRS = 65_536;
 const VERSION = 2;
 
 export type IndexedChunk = { minTime: number; maxTime: number; ref: number };
@@ -109,11 +113,11 @@ export class IndexWriter {
     return number;
   }
 
-  /** Writes the file at `path`, synced. */
-  finish(path: string): void {
+  /** Writes the file at `path`, synced. Lets other work in between: the index of many series takes seconds. */
+  async finish(path: string): Promise<void> {
     const file = new FileWriter(path);
     try {
-      this.#write(file);
+      await this.#write(file);
     } catch (error) {
       file.abandon();
       throw error;
@@ -121,7 +125,7 @@ export class IndexWriter {
     file.finish();
   }
 
-  #write(file: FileWriter): void {
+  async #write(file: FileWriter): Promise<void> {
     const out = new ByteWriter(1 << 16);
     out.u32(MAGIC);
     out.u8(VERSION);
@@ -139,10 +143,10 @@ export class IndexWriter {
     });
 
     const seriesAt = file.position;
-    const ids = this.#writeSeries(file, out, sortedNumber);
+    const ids = await this.#writeSeries(file, out, sortedNumber);
     const seriesEnd = file.position;
     file.pad(4);
-    const table = this.#writePostings(file, out, symbols, sortedNumber, ids);
+    const table = await this.#writePostings(file, out, symbols, sortedNumber, ids);
     const tableAt = file.position;
     section(file, out, () => {
       out.u32(table.length);
@@ -163,7 +167,11 @@ export class IndexWriter {
   }
 
   /** @returns The ids (offset / 16) of the series, in order. */
-  #writeSeries(file: FileWriter, out: ByteWriter, sortedNumber: Uint32Array): Uint32Array {
+  async #writeSeries(
+    file: FileWriter,
+    out: ByteWriter,
+    sortedNumber: Uint32Array,
+  ): Promise<Uint32Array> {
     const ids = new Uint32Array(this.seriesCount);
     const body = new ByteWriter(1 << 12);
     const labels = this.#labels.values;
@@ -172,6 +180,7 @@ export class IndexWriter {
     let chunk = 0;
     let at = file.position;
     for (let i = 0; i < ids.length; i++) {
+      if (i % SLICE_SERIES === SLICE_SERIES - 1) await nextTurn();
       const labelCount = this.#shape.values[2 * i] as number;
       const chunkCount = this.#shape.values[2 * i + 1] as number;
       body.reset();
@@ -214,19 +223,20 @@ export class IndexWriter {
   }
 
   /** @returns The entries of the offset table, sorted. */
-  #writePostings(
+  async #writePostings(
     file: FileWriter,
     out: ByteWriter,
     symbols: readonly string[],
     sortedNumber: Uint32Array,
     ids: Uint32Array,
-  ): [name: string, value: string, at: number][] {
+  ): Promise<[name: string, value: string, at: number][]> {
     // A pair is known by the sorted numbers of its name and value; a list is filled by a counting sort.
     const labels = this.#labels.values;
     const pairs = new Map<number, number>();
     const pairOf = new Uint32Array(this.#labels.length / 2);
     const counts: number[] = [];
     for (let i = 0; i < pairOf.length; i++) {
+      if (i % SLICE_PAIRS === SLICE_PAIRS - 1) await nextTurn();
       const name = sortedNumber[labels[2 * i] as number] as number;
       const value = sortedNumber[labels[2 * i + 1] as number] as number;
       const key = name * 2 ** 26 + value;
@@ -264,7 +274,9 @@ export class IndexWriter {
       file.pad(4);
     };
     write("", "", ids);
-    for (const key of [...pairs.keys()].sort((a, b) => a - b)) {
+    // Numbers sort several times faster in a typed array.
+    for (const key of Float64Array.from(pairs.keys()).sort()) {
+      if (table.length % SLICE_SERIES === 0) await nextTurn();
       const pair = pairs.get(key) as number;
       const name = symbols[Math.floor(key / 2 ** 26)] as string;
       const value = symbols[key % 2 ** 26] as string;

@@ -68,7 +68,7 @@ export async function writeBlock(
       return null;
     }
     chunkFiles.finish();
-    index.finish(path.join(temporary, "index"));
+    await index.finish(path.join(temporary, "index"));
     const meta: TsdbBlockMeta = {
       ulid,
       minTime: block.minTime,
