@@ -147,6 +147,7 @@ scrape_configs:
           );
           return first.some((ulid) => !local.includes(ulid));
         });
+        expect(shipped().length).toBeGreaterThan(first.length);
       },
       180_000,
     );
