@@ -16,11 +16,19 @@ import {
 import { errorText, type Logger, type RawHandler } from "@torus/server";
 import { Cause, codesOf } from "./cause.ts";
 import { withRemoteWrite2Request, withSnappyRequest } from "./decode.ts";
+import { type FairGate, GateFullError } from "./fair-gate.ts";
+import { LimitError, type Limiter } from "./limiter.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
 import { RemoteWrite2Error } from "./remote-write-2.ts";
 import { checkTenantName, TenantNameError } from "./tenant-name.ts";
 import { type Tenants, TooManyTenantsError } from "./tenants.ts";
-import { BadReplicaError, NoHashringError, type WriteResult, type Writer } from "./write.ts";
+import {
+  BadReplicaError,
+  countSamples,
+  NoHashringError,
+  type WriteResult,
+  type Writer,
+} from "./write.ts";
 
 export type RemoteWriteHttpOptions = {
   /** Null on a router. */
@@ -35,6 +43,8 @@ export type RemoteWriteHttpOptions = {
   maxRequestBytes: number;
   /** Bytes of all bodies that are being read. */
   maxPendingBytes: number;
+  limiter: Limiter;
+  gate: FairGate;
   metrics: ReceiveMetrics;
   log: Logger;
   /** Why nothing is taken now; undefined when ready. */
@@ -62,16 +72,24 @@ export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler 
     let result: WriteResult | undefined;
     let status: number;
     let message: string;
+    let retryAfter = RETRY_AFTER_SECONDS;
     try {
       const checked = headerChecks(options, request);
       tenant = checked.tenant;
-      result = await receive(options, request, checked, pending);
+      await options.gate.enter(tenant);
+      try {
+        result = await receive(options, request, checked, pending);
+      } finally {
+        options.gate.leave();
+      }
+      if (result.cause === Cause.LIMIT) metrics.headSeriesLimited.inc({ tenant });
       if (checked.version === 2) writtenHeaders(response, result);
       status = codesOf(result.cause).http;
       message = result.message;
     } catch (error) {
       status = statusOf(error);
       message = errorText(error);
+      if (error instanceof LimitError) retryAfter = error.retryAfterSeconds;
       if (status === 500) log.error("remote write", { tenant, err: message });
     } finally {
       metrics.pendingWrites.dec();
@@ -81,7 +99,7 @@ export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler 
       metrics.writeSeries.observe(labels, result.series);
       metrics.writeSamples.observe(labels, result.samples);
     }
-    answer(request, response, status, message);
+    answer(request, response, { status, message, retryAfter });
   };
 }
 
@@ -96,6 +114,7 @@ function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage)
   const tenant = header(request, options.tenantHeader) || options.defaultTenant;
   checkTenantName(tenant);
   const declared = request.headers["content-length"];
+  if (declared !== undefined) options.limiter.checkSize(tenant, Number(declared));
   if (declared !== undefined && Number(declared) > options.maxRequestBytes) {
     throw new RefusedError(413, tooLarge(options.maxRequestBytes));
   }
@@ -165,15 +184,21 @@ async function receive(
 ): Promise<WriteResult> {
   const { tenants, writer, maxRequestBytes, replicaHeader, takesReplica } = options;
   const replica = takesReplica ? replicaNumber(header(request, replicaHeader)) : 0;
-  const { chunks, release } = await readBody(request, options, pending);
+  const { limiter } = options;
+  const { chunks, release } = await readBody(request, tenant, options, pending);
   try {
     const local = await tenants?.get(tenant);
+    limiter.takeRate(tenant, "bytes", lengthOf(chunks));
     const bytes = Buffer.from(tenant);
     // The bodies are let go before the answer: only what is forwarded is held until then.
     const withRequest = version === 2 ? withRemoteWrite2Request : withSnappyRequest;
-    const outcome = withRequest(chunks, maxRequestBytes, bytes, (walked) =>
-      writer.write(walked, { name: tenant, bytes, local }, replica),
-    );
+    const outcome = withRequest(chunks, maxRequestBytes, bytes, (walked) => {
+      limiter.checkSize(tenant, walked.bodyLength);
+      const samples = countSamples(walked);
+      limiter.checkContent(tenant, walked.count, samples);
+      limiter.takeRate(tenant, "samples", samples);
+      return writer.write(walked, { name: tenant, bytes, local }, replica);
+    });
     release();
     return await outcome;
   } finally {
@@ -189,10 +214,11 @@ function replicaNumber(text: string): number {
 
 async function readBody(
   request: IncomingMessage,
+  tenant: string,
   options: RemoteWriteHttpOptions,
   pending: { bytes: number },
 ): Promise<{ chunks: Uint8Array[]; release: () => void }> {
-  const { maxRequestBytes, maxPendingBytes } = options;
+  const { maxRequestBytes, maxPendingBytes, limiter } = options;
   const chunks: Uint8Array[] = [];
   let length = 0;
   const release = () => {
@@ -206,6 +232,7 @@ async function readBody(
     for await (const chunk of stream) {
       length += chunk.length;
       pending.bytes += chunk.length;
+      limiter.checkSize(tenant, length);
       if (length > maxRequestBytes) throw new RefusedError(413, tooLarge(maxRequestBytes));
       if (pending.bytes > maxPendingBytes) {
         throw new RefusedError(
@@ -222,8 +249,13 @@ async function readBody(
   return { chunks, release };
 }
 
+function lengthOf(chunks: readonly Uint8Array[]): number {
+  return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+}
+
 function statusOf(error: unknown): number {
-  if (error instanceof RefusedError) return error.status;
+  if (error instanceof RefusedError || error instanceof LimitError) return error.status;
+  if (error instanceof GateFullError) return 503;
   if (
     error instanceof SnappyCorruptError ||
     error instanceof WriteRequestMalformedError ||
@@ -249,11 +281,11 @@ function statusOf(error: unknown): number {
 function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  status: number,
-  message: string,
+  result: { status: number; message: string; retryAfter: number },
 ): void {
+  const { status, message, retryAfter } = result;
   if (response.destroyed) return;
-  if (status === 429 || status === 503) response.setHeader("retry-after", RETRY_AFTER_SECONDS);
+  if (status === 429 || status === 503) response.setHeader("retry-after", retryAfter);
   // A body that nobody will read would be taken for the next request.
   if (!request.complete) {
     response.setHeader("connection", "close");

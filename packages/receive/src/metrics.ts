@@ -80,6 +80,40 @@ export function createReceiveMetrics(registry: Registry) {
       help: "The number of refreshes of the hashrings configuration file.",
       registers,
     }),
+    writeLimits: new Gauge({
+      name: "thanos_receive_write_limits",
+      help: "The configured write limits.",
+      labelNames: ["tenant", "limit"],
+      registers,
+    }),
+    limitsHit: new Counter({
+      name: "thanos_receive_write_limits_hit_total",
+      help: "The number of requests that a limit refused.",
+      labelNames: ["tenant", "limit"],
+      registers,
+    }),
+    headSeriesLimit: new Gauge({
+      name: "thanos_receive_head_series_limit",
+      help: "The configured limit for head series of tenants.",
+      labelNames: ["tenant"],
+      registers,
+    }),
+    headSeriesLimited: new Counter({
+      name: "thanos_receive_head_series_limited_requests_total",
+      help: "The total number of remote write requests refused because of the head series limit.",
+      labelNames: ["tenant"],
+      registers,
+    }),
+    limitsReloads: new Counter({
+      name: "thanos_receive_limits_config_reload_total",
+      help: "How many times the limit configuration was reloaded.",
+      registers,
+    }),
+    limitsReloadErrors: new Counter({
+      name: "thanos_receive_limits_config_reload_err_total",
+      help: "How many times the limit configuration failed to reload.",
+      registers,
+    }),
     ringNodes: new Gauge({
       name: "thanos_receive_hashring_nodes",
       help: "The number of nodes per hashring.",

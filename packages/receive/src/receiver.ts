@@ -6,22 +6,31 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { labelsFromObject } from "@torus/model";
 import {
+  ConfigError,
   type ConfigSource,
   type GrpcClient,
   type GrpcMethods,
   type Logger,
   type RawHandler,
+  readConfig,
   startLoop,
+  watchConfig,
 } from "@torus/server";
 import { type StoreSource, storeMethods } from "@torus/store";
 import type { Registry } from "prom-client";
+import { FairGate } from "./fair-gate.ts";
 import { remoteWriteMethods } from "./grpc.ts";
 import { remoteWriteHandler } from "./http.ts";
-import { createReceiveMetrics, registerTenantMetrics } from "./metrics.ts";
+import { Limiter } from "./limiter.ts";
+import { parseLimits } from "./limits.ts";
+import { createReceiveMetrics, type ReceiveMetrics, registerTenantMetrics } from "./metrics.ts";
 import { Peers } from "./peers.ts";
 import { RingSource } from "./ring-source.ts";
 import { Tenants, type TenantsOptions } from "./tenants.ts";
 import { Writer } from "./write.ts";
+
+/** Requests that wait for their turn at most, where the concurrency is limited. */
+const MOST_WAITING = 10_000;
 
 export type ReceiveMode = "RouterOnly" | "IngestorOnly" | "RouterIngestor";
 
@@ -40,7 +49,8 @@ export type ReceiverOptions = {
     maxRequestBytes: number;
     maxPendingBytes: number;
   };
-  tenants: Omit<TenantsOptions, "ringLabels" | "now" | "log">;
+  tenants: Omit<TenantsOptions, "ringLabels" | "seriesLimit" | "now" | "log">;
+  limits: { source: ConfigSource; refreshMs: number };
   /** Milliseconds between two rounds of cutting, shipping and retention. */
   maintenanceMs: number;
   metrics: Registry;
@@ -56,6 +66,8 @@ export type Receiver = {
   readonly remoteWrite: RawHandler;
   /** Looks at the hashrings file now. */
   checkHashrings(): Promise<void>;
+  /** Looks at the limits file now. */
+  checkLimits(): Promise<void>;
   /** Nothing more is taken: answers 503 and UNAVAILABLE. */
   drain(): void;
   /** Ends all; with a bucket, what is in the heads is cut and shipped first. */
@@ -92,11 +104,16 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
   parts.push(() => peers.close());
   if (ring !== null) parts.push(() => ring.stop());
 
+  const limiter = new Limiter(metrics, now);
   let tenants: Tenants | null = null;
+  let limits: Awaited<ReturnType<typeof followLimits>>;
   try {
+    limits = await followLimits(options, limiter, metrics, () => tenants);
+    parts.push(() => limits.stop());
     if (mode !== "RouterOnly") {
       const ringLabels = (tenant: string) => ring?.current?.externalLabels(tenant) ?? {};
-      tenants = await Tenants.open({ ...options.tenants, ringLabels, now, log });
+      const seriesLimit = (tenant: string) => limiter.of(tenant).headSeries;
+      tenants = await Tenants.open({ ...options.tenants, ringLabels, seriesLimit, now, log });
       registerTenantMetrics(options.metrics, tenants);
     }
   } catch (error) {
@@ -104,6 +121,8 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     throw error;
   }
   if (tenants !== null) parts.push(maintenance(tenants, options));
+
+  const gate = new FairGate(() => limiter.maxConcurrency, MOST_WAITING);
 
   let reason: string | undefined;
   const notReady = () => reason;
@@ -134,15 +153,46 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     remoteWrite: remoteWriteHandler({
       ...common,
       ...options.http,
+      limiter,
+      gate,
       takesReplica: mode === "RouterIngestor",
       log,
     }),
     checkHashrings: async () => ring?.check(),
+    checkLimits: () => limits.check(),
     drain: () => {
       reason = "shutting down";
     },
     close: closeAll,
   };
+}
+
+/** Applies the limits and follows their file. @throws {ConfigError} */
+async function followLimits(
+  options: ReceiverOptions,
+  limiter: Limiter,
+  metrics: ReceiveMetrics,
+  tenants: () => Tenants | null,
+): Promise<{ check: () => Promise<void>; stop: () => Promise<void> }> {
+  const { source, refreshMs } = options.limits;
+  const text = await readConfig("receive.limits-config", source);
+  const apply = (next: string) => limiter.apply(parseLimits(next), tenants());
+  try {
+    if (text !== undefined) apply(text);
+  } catch (error) {
+    throw new ConfigError("receive.limits-config", { cause: error });
+  }
+  if (text === undefined || source.file === "") {
+    return { check: () => Promise.resolve(), stop: () => Promise.resolve() };
+  }
+  return watchConfig(text, {
+    file: source.file,
+    refreshMs,
+    log: options.log,
+    apply,
+    onResult: (result) =>
+      result === "applied" ? metrics.limitsReloads.inc() : metrics.limitsReloadErrors.inc(),
+  });
 }
 
 function storeSources(tenants: Tenants): StoreSource[] {

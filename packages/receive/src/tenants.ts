@@ -22,13 +22,15 @@ import { checkTenantName, TenantNameError } from "./tenant-name.ts";
 export type TenantsOptions = {
   /** `--tsdb.path`. */
   path: string;
-  tsdb: Omit<TsdbOptions, "dir" | "now" | "log">;
+  tsdb: Omit<TsdbOptions, "dir" | "seriesLimit" | "now" | "log">;
   /** `--label`. */
   labels: Readonly<Record<string, string>>;
   tenantLabelName: string;
   defaultTenant: string;
   /** Of the tenant's hashring; asked whenever the labels are. */
   ringLabels: (tenant: string) => Readonly<Record<string, string>>;
+  /** The most series in the tenant's head; 0 for no limit. Asked when the tenant is opened. */
+  seriesLimit: (tenant: string) => number;
   /** Tenants at most: each costs memory and files. */
   maxTenants: number;
   shipping: {
@@ -166,6 +168,7 @@ export class Tenants {
     const tenantLog = log.with({ tenant: name });
     const db = await Tsdb.open({
       ...tsdb,
+      seriesLimit: this.#options.seriesLimit(name),
       dir,
       now,
       log: (level, message, fields) => tenantLog[level](message, fields),

@@ -269,3 +269,13 @@ function samplesBySeries(request: WriteRequestBuffer): Uint32Array {
   }
   return samples;
 }
+
+/** Float samples of all the request's series. */
+export function countSamples(request: WriteRequestBuffer): number {
+  const table = request.series;
+  let samples = 0;
+  for (let at: number = SeriesWord.SAMPLES; at < table.length; at += SERIES_WORDS) {
+    samples += table[at] as number;
+  }
+  return samples;
+}

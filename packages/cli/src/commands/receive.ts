@@ -28,6 +28,18 @@ const receiveFlags = {
     "receive.tenant-label-name": flag.string("External label that carries the tenant.", {
       default: "tenant_id",
     }),
+    "receive.limits-config-file": flag.string("Path of the tenants' limits; it is followed.", {
+      default: "",
+      placeholder: "FILE",
+    }),
+    "receive.limits-config": flag.string("The limits as YAML, instead of a file.", {
+      default: "",
+      placeholder: "YAML",
+    }),
+    "receive.limits-config-reload-timer": flag.duration("Time between two looks at the limits.", {
+      default: "1s",
+      hidden: true,
+    }),
     "receive.max-request-size": flag.bytes("Largest request taken, compressed and decoded.", {
       default: "64MB",
       hidden: true,
@@ -147,7 +159,6 @@ export const receive = defineCommand({
             retentionMs: config["tsdb.retention"],
             maxBytes: config["tsdb.max-retention-bytes"],
             walCompression: config["tsdb.wal-compression"] ? "snappy" : "none",
-            seriesLimit: 0,
           },
           labels: Object.fromEntries(config.label),
           tenantLabelName: config["receive.tenant-label-name"],
@@ -163,6 +174,13 @@ export const receive = defineCommand({
                   uploadCompacted: config["shipper.upload-compacted"],
                   allowOutOfOrderUploads: config["shipper.allow-out-of-order-uploads"],
                 },
+        },
+        limits: {
+          source: {
+            file: config["receive.limits-config-file"],
+            inline: config["receive.limits-config"],
+          },
+          refreshMs: config["receive.limits-config-reload-timer"],
         },
         maintenanceMs: Math.min(MOST_MAINTENANCE_MS, Math.max(500, blockDurationMs / 20)),
         metrics,

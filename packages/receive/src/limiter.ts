@@ -1,0 +1,111 @@
+/**
+ * Holds tenants to their limits. Rates are token buckets of one second's worth, which a single request may overdraw
+ * when the bucket is full, so that a request larger than a second's worth is slow and not impossible.
+ */
+
+import { Limits, type TenantLimits } from "./limits.ts";
+import type { ReceiveMetrics } from "./metrics.ts";
+import type { Tenants } from "./tenants.ts";
+
+/** One of a tenant's limits is reached. */
+export class LimitError extends Error {
+  readonly status: 413 | 429;
+  readonly retryAfterSeconds: number;
+  constructor(status: 413 | 429, message: string, retryAfterSeconds = 0) {
+    super(message);
+    this.name = "LimitError";
+    this.status = status;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+type Bucket = { tokens: number; at: number };
+
+/** Tenants come from the wire: buckets that are full again say nothing, and are dropped above this number. */
+const MOST_BUCKETS = 10_000;
+
+export class Limiter {
+  readonly #metrics: ReceiveMetrics;
+  readonly #now: () => number;
+  readonly #buckets = new Map<string, Bucket>();
+  #limits = new Limits();
+
+  constructor(metrics: ReceiveMetrics, now: () => number) {
+    this.#metrics = metrics;
+    this.#now = now;
+  }
+
+  get maxConcurrency(): number {
+    return this.#limits.maxConcurrency;
+  }
+
+  of(tenant: string): TenantLimits {
+    return this.#limits.of(tenant);
+  }
+
+  apply(limits: Limits, tenants: Tenants | null): void {
+    this.#limits = limits;
+    this.#buckets.clear();
+    for (const { name, db } of tenants?.list() ?? []) {
+      db.head.setSeriesLimit(limits.of(name).headSeries);
+    }
+    const { writeLimits, headSeriesLimit } = this.#metrics;
+    writeLimits.reset();
+    headSeriesLimit.reset();
+    for (const [tenant, each] of [["", limits.default] as const, ...limits.tenants]) {
+      writeLimits.set({ tenant, limit: "body_size" }, each.sizeBytes);
+      writeLimits.set({ tenant, limit: "series" }, each.series);
+      writeLimits.set({ tenant, limit: "samples" }, each.samples);
+      headSeriesLimit.set({ tenant }, each.headSeries);
+    }
+  }
+
+  /** Before the body is read, and again when its decoded length is known. @throws {LimitError} 413 */
+  checkSize(tenant: string, bytes: number): void {
+    const { sizeBytes } = this.of(tenant);
+    if (sizeBytes > 0 && bytes > sizeBytes) this.#refuse(tenant, "body_size", bytes, sizeBytes);
+  }
+
+  /** @throws {LimitError} 413 */
+  checkContent(tenant: string, series: number, samples: number): void {
+    const limits = this.of(tenant);
+    if (limits.series > 0 && series > limits.series) {
+      this.#refuse(tenant, "series", series, limits.series);
+    }
+    if (limits.samples > 0 && samples > limits.samples) {
+      this.#refuse(tenant, "samples", samples, limits.samples);
+    }
+  }
+
+  /** @throws {LimitError} 429 with the time after which there is room again. */
+  takeRate(tenant: string, kind: "samples" | "bytes", amount: number): void {
+    const limits = this.of(tenant);
+    const perSecond = kind === "samples" ? limits.samplesPerSecond : limits.bytesPerSecond;
+    if (perSecond === 0) return;
+    const now = this.#now();
+    const key = `${kind} ${tenant}`;
+    const last = this.#buckets.get(key);
+    const refilled =
+      last === undefined ? perSecond : last.tokens + ((now - last.at) / 1000) * perSecond;
+    const tokens = Math.min(perSecond, refilled);
+    if (amount > tokens && tokens < perSecond) {
+      const wait = Math.ceil((Math.min(amount, perSecond) - tokens) / perSecond);
+      this.#metrics.limitsHit.inc({ tenant, limit: `${kind}_per_second` });
+      const text = `limit of ${perSecond} ${kind} per second is reached`;
+      throw new LimitError(429, `tenant ${tenant}: ${text}`, Math.max(1, wait));
+    }
+    this.#buckets.set(key, { tokens: tokens - amount, at: now });
+    if (this.#buckets.size > MOST_BUCKETS) {
+      const [oldest] = this.#buckets.keys();
+      this.#buckets.delete(oldest as string);
+    }
+  }
+
+  #refuse(tenant: string, limit: string, value: number, most: number): never {
+    this.#metrics.limitsHit.inc({ tenant, limit });
+    throw new LimitError(
+      413,
+      `tenant ${tenant}: ${limit} of ${value} is over the limit of ${most}`,
+    );
+  }
+}
