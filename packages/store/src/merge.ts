@@ -1,6 +1,7 @@
 /**
  * Merges streams of series, each in ascending label order, into one. Series with equal labels become one, their
- * chunks side by side in the order of the streams.
+ * chunks side by side in the order of the streams. One stream alone may hold them too: replicas whose labels were
+ * taken out.
  */
 
 import { compareLabels, type Labels, labelsEqual } from "@torus/model";
@@ -21,10 +22,6 @@ type Cursor<C> = {
 export async function* mergeSeries<C>(
   streams: readonly SeriesStream<C>[],
 ): AsyncGenerator<readonly SeriesOf<C>[]> {
-  if (streams.length === 1) {
-    yield* streams[0] as SeriesStream<C>;
-    return;
-  }
   const cursors = streams.map(
     (stream, order): Cursor<C> => ({
       iterator: stream[Symbol.asyncIterator](),
