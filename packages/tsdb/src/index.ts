@@ -1,5 +1,5 @@
 export type { TsdbOptions } from "./db.ts";
-export { Tsdb } from "./db.ts";
+export { Tsdb, TsdbClosedError } from "./db.ts";
 export { DirectoryLockedError } from "./db-lock.ts";
 export type { LogLine } from "./db-replay.ts";
 export type { AppendCounts } from "./head/append.ts";
