@@ -2,7 +2,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { snappyEncode } from "@torus/encoding";
+import { InMemoryBucket } from "@torus/objstore";
 import { createGrpcClient, GrpcError } from "@torus/server";
+import { createShipperMetrics } from "@torus/uploader";
+import { Registry } from "prom-client";
 import { afterEach, describe, expect, test } from "vitest";
 import { REMOTE_WRITE } from "./peers.ts";
 import { Cluster, forwardedForTest, Node, post, type Sample, writeBody } from "./test-cluster.ts";
@@ -426,6 +429,35 @@ describe("restarts and rings", () => {
     const again = await ingestor(root);
     expect(await again.series()).toHaveLength(50);
     expect(await again.series("team-a")).toHaveLength(5);
+  });
+
+  test("at a graceful end with a bucket, what the heads hold is cut, labelled and shipped", async () => {
+    const root = mkdtempSync(path.join(tmpdir(), "torus-receive-"));
+    dirs.push(root);
+    const node = new Node(root);
+    await node.listen();
+    const bucket = new InMemoryBucket();
+    const shipping = {
+      bucket,
+      metrics: createShipperMetrics(new Registry()),
+      hashFunc: "" as const,
+      uploadCompacted: false,
+      allowOutOfOrderUploads: false,
+    };
+    await node.open({ localEndpoint: "" }, { shipping });
+    await post(node.http, writeBody(series(7)), { "THANOS-TENANT": "team-a" });
+    await node.stop();
+    const metas: unknown[] = [];
+    for await (const name of bucket.list("", { recursive: true })) {
+      if (!name.endsWith("/meta.json")) continue;
+      metas.push(JSON.parse(Buffer.from(await bucket.get(name)).toString()));
+    }
+    expect(metas).toMatchObject([
+      {
+        stats: { numSeries: 7, numSamples: 7 },
+        thanos: { labels: { receive_replica: "a", tenant_id: "team-a" }, source: "receive" },
+      },
+    ]);
   });
 
   test("an invalid new ring is refused and counted, and the old one stays", async () => {

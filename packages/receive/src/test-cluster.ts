@@ -50,7 +50,10 @@ export class Node {
     this.address = await this.#grpc.listen(address);
   }
 
-  async open(overrides: Partial<ReceiverOptions>): Promise<Receiver> {
+  async open(
+    overrides: Partial<ReceiverOptions>,
+    tenants: Partial<ReceiverOptions["tenants"]> = {},
+  ): Promise<Receiver> {
     const receiver = await openReceiver({
       hashrings: { file: "", inline: "" },
       hashringsRefreshMs: 60_000,
@@ -78,6 +81,7 @@ export class Node {
         defaultTenant: "default-tenant",
         maxTenants: 20,
         shipping: null,
+        ...tenants,
       },
       limits: { source: { file: "", inline: "" }, refreshMs: 60_000 },
       maintenanceMs: 600_000,
