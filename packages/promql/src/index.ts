@@ -27,6 +27,7 @@ export { describePosition, PromqlParseError } from "./parse/parse-error.ts";
 export type { Feature } from "./parse/parser.ts";
 export type { ParseOptions } from "./parse.ts";
 export { ALL_FEATURES, parseExpr, parseMetricSelector } from "./parse.ts";
+export { formatExpr } from "./print.ts";
 export { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
 export type { QueryResult, QueryStats, ResultSeries } from "./result.ts";
 export type { FunctionSignature } from "./signatures.ts";

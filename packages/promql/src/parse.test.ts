@@ -19,7 +19,7 @@ describe("errors", () => {
     ["", "unknown position: parse error: no expression found in input"],
     [" ", "1:1: parse error: no expression found in input"],
     ["up{", "1:4: parse error: unexpected end of input inside braces"],
-    ["(1))", "1:4: parse error: unexpected right parenthesis ')'"],
+    ["(1))", "1:5: parse error: unexpected right parenthesis ')'"],
     ["1+", "1:3: parse error: unexpected end of input"],
     ["a -\n on(b) ignoring(c) d", "2:8: parse error: unexpected <ignoring>"],
     ['"é" bar', '1:6: parse error: unexpected identifier "bar"'],

@@ -91,8 +91,10 @@ export function tokenize(input: string): Token[] {
     const c = input[at];
     if (c === undefined) {
       if (braces) return fail("unexpected end of input inside braces");
-      if (brackets) return fail("unexpected end of input in duration expression");
+      // Behind the first duration in brackets Prometheus reads on as outside, with other words for the same fault.
+      if (brackets && !gotDuration) return fail("unexpected end of input in duration expression");
       if (parens !== 0) return fail("unclosed left parenthesis");
+      if (brackets) return fail("unclosed left bracket");
       push("eof", 0);
       return tokens;
     }
@@ -126,7 +128,7 @@ export function tokenize(input: string): Token[] {
       gotDuration = true;
       const asDuration = match(duration);
       const asNumber = match(number);
-      const ends = (text: string) => !/[a-zA-Z0-9_]/.test(input[at + text.length] ?? "");
+      const ends = (text: string) => !/[a-zA-Z0-9_.]/.test(input[at + text.length] ?? "");
       if (asNumber !== null && ends(asNumber)) push("number", asNumber.length);
       else if (asDuration !== null && ends(asDuration)) push("duration", asDuration.length);
       else return fail(`bad number or duration syntax: ${quote(badNumber(input, at))}`);
@@ -138,7 +140,11 @@ export function tokenize(input: string): Token[] {
       continue;
     }
     if (c === ")") {
-      if (parens === 0) return fail("unexpected right parenthesis ')'");
+      if (parens === 0) {
+        // The position that Prometheus gives is the one behind it.
+        at++;
+        return fail("unexpected right parenthesis ')'");
+      }
       push("symbol", 1);
       parens--;
       continue;
@@ -150,14 +156,20 @@ export function tokenize(input: string): Token[] {
         brackets = false;
       } else if (c === ":") {
         if (!gotDuration) return fail("unexpected colon before duration in duration expression");
-        if (gotColon) return fail("unexpected repeated colon in duration expression");
+        if (gotColon) return fail("unexpected colon ':'");
         gotColon = true;
         push("symbol", 1);
       } else if (name !== null && durationWords.has(name.toLowerCase())) {
         push("symbol", name.length, name.toLowerCase());
       } else if (c === ",") push("symbol", 1);
       else if ("+-*/%^".includes(c)) push("operator", 1);
-      else return fail(`unexpected character in duration expression: ${character(at)}`);
+      else if (!gotDuration) {
+        return fail(`unexpected character in duration expression: ${character(at)}`);
+      } else if (c === "[") return fail("unexpected left bracket '['");
+      else
+        return fail(
+          `unexpected character: ${character(at)}${name === null ? "" : ", expected ':'"}`,
+        );
       continue;
     }
     const name = match(word);
@@ -284,7 +296,9 @@ export function describeToken(token: Token): string {
       return `identifier ${quote(text)}`;
     case "metricIdentifier":
       return `metric identifier ${quote(text)}`;
-    default:
+    case "string":
+    case "number":
+    case "duration":
       return `${type} ${text.length > 10 ? `${quote(text.slice(0, 10))}...` : quote(text)}`;
   }
 }

@@ -83,6 +83,8 @@ export class Parser {
   readonly #features: ReadonlySet<Feature>;
   #next = 0;
   #depth = 0;
+  /** Where a duration stands and what may stand there, for its errors. */
+  #durationPlace: readonly [context: string, expected: string] = ["", ""];
 
   constructor(text: string, features: ReadonlySet<Feature>) {
     this.#text = text;
@@ -274,6 +276,12 @@ export class Parser {
         `error parsing number: strconv.ParseFloat: parsing ${quote(token.text)}: invalid syntax`,
       );
     }
+    if (/[0-9]/.test(token.text) && !Number.isFinite(value)) {
+      this.#fail(
+        token,
+        `error parsing number: strconv.ParseFloat: parsing ${quote(token.text)}: value out of range`,
+      );
+    }
     return value as number;
   }
 
@@ -345,7 +353,8 @@ export class Parser {
           return this.#peekSecond().text === "(" ? this.#call() : this.#selector();
         }
         return this.#unexpected();
-      default:
+      case "eof":
+      case "error":
         return this.#unexpected();
     }
   }
@@ -435,10 +444,7 @@ export class Parser {
         labels.push(label);
       } else if (isLabelWord(token)) {
         this.#take();
-        if (token.type === "metricIdentifier") {
-          // Colons are allowed in a name since names may hold any UTF-8.
-          labels.push(token.text);
-        } else labels.push(token.text);
+        labels.push(token.text);
       } else this.#unexpected("grouping opts", "label");
       if (this.#accept(",") === null && !this.#isSymbol(")")) {
         this.#unexpected("grouping opts", '"," or ")"');
@@ -562,6 +568,7 @@ export class Parser {
       (first.type === "symbol" &&
         (first.text === "(" || functionWords.has(first.text.toLowerCase())));
     if (!starts) this.#unexpected(context, expected);
+    this.#durationPlace = [context, expected];
     const duration = this.#duration(this.#durationBinary(4));
     if (duration.expr === null && duration.ms <= 0)
       this.#fail(duration, "duration must be greater than 0");
@@ -629,28 +636,28 @@ export class Parser {
     if (this.#accept("(") !== null) {
       const operand = this.#durationBinary(4);
       const close = this.#accept(")");
-      if (close === null) return this.#unexpected();
+      if (close === null) return this.#unexpected(...this.#durationPlace);
       return { kind: "group", operand, start: token.start, end: close.end };
     }
     const word = token.type === "symbol" ? token.text.toLowerCase() : "";
     if (word === "step" || word === "range") {
       this.#take();
-      if (this.#accept("(") === null) this.#unexpected();
+      if (this.#accept("(") === null) this.#unexpected(...this.#durationPlace);
       const close = this.#accept(")");
-      if (close === null) return this.#unexpected();
+      if (close === null) return this.#unexpected(...this.#durationPlace);
       return { kind: word, start: token.start, end: close.end };
     }
     if (word === "min_of" || word === "max_of") {
       this.#take();
-      if (this.#accept("(") === null) this.#unexpected();
+      if (this.#accept("(") === null) this.#unexpected(...this.#durationPlace);
       const left = this.#durationBinary(4);
-      if (this.#accept(",") === null) this.#unexpected();
+      if (this.#accept(",") === null) this.#unexpected(...this.#durationPlace);
       const right = this.#durationBinary(4);
       const close = this.#accept(")");
-      if (close === null) return this.#unexpected();
+      if (close === null) return this.#unexpected(...this.#durationPlace);
       return { kind: word, left, right, start: token.start, end: close.end };
     }
-    return this.#unexpected();
+    return this.#unexpected(...this.#durationPlace);
   }
 
   #offset(expr: Expr): Expr {
@@ -663,6 +670,7 @@ export class Parser {
       head.type === "duration" ||
       (head.type === "symbol" && /^(\(|step|range|min_of|max_of)$/i.test(head.text));
     if (!starts) this.#unexpected("offset", "number, duration, step(), or range()");
+    this.#durationPlace = ["offset", "number, duration, step(), or range()"];
     const written = this.#durationPrimary();
     const offset = this.#duration(sign === null ? written : signed(sign, written));
     const end = offset.end;
@@ -672,18 +680,16 @@ export class Parser {
       }
       return { ...offset, start: first.start };
     };
-    switch (expr.kind) {
-      case "vectorSelector":
-      case "subquery":
-        return { ...expr, offset: set(expr.offset), end };
-      case "matrixSelector":
-        return { ...expr, selector: { ...expr.selector, offset: set(expr.selector.offset) }, end };
-      default:
-        return this.#fail(
-          expr,
-          "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
-        );
+    if (expr.kind === "vectorSelector" || expr.kind === "subquery") {
+      return { ...expr, offset: set(expr.offset), end };
     }
+    if (expr.kind === "matrixSelector") {
+      return { ...expr, selector: { ...expr.selector, offset: set(expr.selector.offset) }, end };
+    }
+    return this.#fail(
+      expr,
+      "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
+    );
   }
 
   #at(expr: Expr): Expr {
@@ -694,18 +700,16 @@ export class Parser {
       if (old !== null) this.#fail(expr, "@ <timestamp> may not be set multiple times");
       return at;
     };
-    switch (expr.kind) {
-      case "vectorSelector":
-      case "subquery":
-        return { ...expr, at: set(expr.at), end };
-      case "matrixSelector":
-        return { ...expr, selector: { ...expr.selector, at: set(expr.selector.at) }, end };
-      default:
-        return this.#fail(
-          expr,
-          "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery",
-        );
+    if (expr.kind === "vectorSelector" || expr.kind === "subquery") {
+      return { ...expr, at: set(expr.at), end };
     }
+    if (expr.kind === "matrixSelector") {
+      return { ...expr, selector: { ...expr.selector, at: set(expr.selector.at) }, end };
+    }
+    return this.#fail(
+      expr,
+      "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery",
+    );
   }
 
   #atTime(expr: Expr): At {
@@ -742,16 +746,14 @@ export class Parser {
       }
       return { ...selector, [name]: true };
     };
-    switch (expr.kind) {
-      case "vectorSelector":
-        return { ...set(expr), end: word.end };
-      case "matrixSelector":
-        return { ...expr, selector: set(expr.selector), end: word.end };
-      case "subquery":
-        return this.#fail(expr, `${name} modifier is not supported for subqueries`);
-      default:
-        return this.#fail(expr, `${name} modifier not implemented`);
+    if (expr.kind === "vectorSelector") return { ...set(expr), end: word.end };
+    if (expr.kind === "matrixSelector") {
+      return { ...expr, selector: set(expr.selector), end: word.end };
     }
+    if (expr.kind === "subquery") {
+      return this.#fail(expr, `${name} modifier is not supported for subqueries`);
+    }
+    return this.#fail(expr, `${name} modifier not implemented`);
   }
 }
 
@@ -779,7 +781,11 @@ function isLabelWord(token: Token): boolean {
       return /^(and|or|unless|atan2)$/i.test(token.text);
     case "symbol":
       return functionWords.has(token.text.toLowerCase());
-    default:
+    case "string":
+    case "number":
+    case "duration":
+    case "eof":
+    case "error":
       return false;
   }
 }

@@ -120,7 +120,7 @@ describe("the notation of points", () => {
     ],
     ["_ _x2 stale", [null, null, null, "stale"]],
     ["1+2x3 1-1x1 7x2", [1, 3, 5, 7, 1, 0, 7, 7, 7]],
-    ["0x8", Array(9).fill(0)],
+    ["0x8", Array.from({ length: 9 }, () => 0)],
   ])("%s", (text, points) => expect(floats(text)).toEqual(points));
 
   test("histograms grow bucket by bucket", () => {

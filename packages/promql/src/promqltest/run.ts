@@ -211,20 +211,12 @@ export function pinnedQueries(query: string, atMs: number): [query: string, atMs
   const root = parseExpr(query, { enabledFeatures: ALL_FEATURES });
   const ends: number[] = [];
   const collect = (expr: Expr): void => {
-    switch (expr.kind) {
-      case "vectorSelector":
-        if (expr.at === null) ends.push(expr.end);
-        return;
-      case "matrixSelector":
-        if (expr.selector.at === null) ends.push(expr.end);
-        return;
-      case "subquery":
-        // What is inside a pinned subquery moves with it.
-        if (expr.at === null) ends.push(expr.end);
-        return;
-      default:
-        for (const child of children(expr)) collect(child);
-    }
+    if (expr.kind === "matrixSelector") {
+      if (expr.selector.at === null) ends.push(expr.end);
+    } else if (expr.kind === "vectorSelector" || expr.kind === "subquery") {
+      // What is inside a pinned subquery moves with it.
+      if (expr.at === null) ends.push(expr.end);
+    } else for (const child of children(expr)) collect(child);
   };
   collect(root);
   let pinned = query;
