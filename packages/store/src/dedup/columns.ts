@@ -6,7 +6,8 @@
 
 import { xorDecodeChunk } from "@torus/kernels";
 import { ChunkEncoding } from "@torus/model";
-import { claimedSamples, type WireChunk } from "@torus/protocol";
+import { claimedSamples } from "@torus/protocol";
+import { AggregatesUnequalError, type SampleChunk } from "./averages.ts";
 
 export type Columns = {
   /** Milliseconds, ascending. */
@@ -101,24 +102,53 @@ export class ColumnBuilder {
  * to the last one are skipped.
  *
  * @param chunks Ascending by minTime.
- * @throws {HistogramChunkError}
+ * @throws {HistogramChunkError} @throws {AggregatesUnequalError}
  */
-export function decodeChunks(chunks: readonly WireChunk[]): Columns {
+export function decodeChunks(chunks: readonly SampleChunk[]): Columns {
   let total = 0;
   for (const { encoding, data } of chunks) {
     if (encoding !== ChunkEncoding.XOR) throw new HistogramChunkError(encoding);
     total += claimedSamples(data);
   }
   const out = new ColumnBuilder(total);
-  for (const { data } of chunks) {
+  for (const chunk of chunks) {
+    const { data } = chunk;
     const last = out.lastTime;
     const before = out.length;
-    out.append(claimedSamples(data), (timestamps, values) =>
-      xorDecodeChunk(data, timestamps, values),
-    );
+    out.append(claimedSamples(data), (timestamps, values) => {
+      const decoded = xorDecodeChunk(data, timestamps, values);
+      if (chunk.count !== undefined) divideByCount(chunk, chunk.count, timestamps, values, decoded);
+      return decoded;
+    });
     if (before > 0) out.dropNotAfter(last, out.length - before);
   }
   return out.take();
+}
+
+function divideByCount(
+  sum: SampleChunk,
+  { encoding, data }: SampleChunk,
+  timestamps: Float64Array,
+  values: Float64Array,
+  length: number,
+): void {
+  if (encoding !== ChunkEncoding.XOR) throw new HistogramChunkError(encoding);
+  const claimed = claimedSamples(data);
+  const countTimes = new Float64Array(claimed);
+  const counts = new Float64Array(claimed);
+  const decoded = xorDecodeChunk(data, countTimes, counts);
+  if (decoded !== length) {
+    throw new AggregatesUnequalError(sum, `${length} sums and ${decoded} counts`);
+  }
+  for (let i = 0; i < length; i++) {
+    if (countTimes[i] !== timestamps[i]) {
+      throw new AggregatesUnequalError(
+        sum,
+        `sum ${i} is of time ${timestamps[i]}, its count of ${countTimes[i]}`,
+      );
+    }
+    values[i] = (values[i] as number) / (counts[i] as number);
+  }
 }
 
 /** The part of the columns inside [mint, maxt], as views. */

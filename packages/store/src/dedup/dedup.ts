@@ -1,6 +1,7 @@
 /** One series out of all the chunks that came for it. */
 
 import type { WireChunk } from "@torus/protocol";
+import { joinAverages } from "./averages.ts";
 import { type Columns, clip, decodeChunks } from "./columns.ts";
 import { counterTotals } from "./counter-resets.ts";
 import { penaltyDedup } from "./penalty.ts";
@@ -15,7 +16,7 @@ const COUNTER_LIFT = new Set(["increase", "rate", "irate", "resets"]);
 
 /** Copies of the same samples: their union, values untouched. */
 export function mergeCopies(chunks: readonly WireChunk[], mint: number, maxt: number): Columns {
-  const unique = uniqueChunks(chunks);
+  const unique = uniqueChunks(joinAverages(chunks));
   const lists = splitOverlaps(unique);
   return unionColumns(lists.map((list) => clip(decodeChunks(list), mint, maxt)));
 }
@@ -32,7 +33,7 @@ export function dedupReplicas(
   algorithm: DedupFunction,
   func: string,
 ): Columns {
-  const lists = splitOverlaps(uniqueChunks(chunks)).map((list) =>
+  const lists = splitOverlaps(uniqueChunks(joinAverages(chunks))).map((list) =>
     clip(COUNTER_PASS.has(func) ? counterTotals(list) : decodeChunks(list), mint, maxt),
   );
   return algorithm === "chain" ? unionColumns(lists) : penaltyDedup(lists, COUNTER_LIFT.has(func));

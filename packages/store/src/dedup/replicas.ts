@@ -1,13 +1,16 @@
 /** From the chunks that came for one series to the replicas they stand for (facts: dedup, pipeline 2 and 3). */
 
-import { chunkHash, type WireChunk } from "@torus/protocol";
+import { chunkHash } from "@torus/protocol";
+import type { SampleChunk } from "./averages.ts";
 
 /** Drops chunks with equal bytes, and sorts by minTime, maxTime, bytes. Sources that share a chunk send it each. */
-export function uniqueChunks(chunks: readonly WireChunk[]): WireChunk[] {
+export function uniqueChunks(chunks: readonly SampleChunk[]): SampleChunk[] {
   if (chunks.length < 2) return [...chunks];
-  const seen = new Map<bigint, WireChunk>();
+  const seen = new Map<bigint, SampleChunk>();
   for (const chunk of chunks) {
-    const hash = chunkHash(chunk);
+    const own = chunkHash(chunk);
+    // Side by side: equal sums over different counts are different averages.
+    const hash = chunk.count === undefined ? own : (own << 64n) | chunkHash(chunk.count);
     if (!seen.has(hash)) seen.set(hash, chunk);
   }
   return [...seen.values()].sort(
@@ -21,10 +24,10 @@ export function uniqueChunks(chunks: readonly WireChunk[]): WireChunk[] {
  *
  * @param chunks Sorted by `uniqueChunks`.
  */
-export function splitOverlaps(chunks: readonly WireChunk[]): WireChunk[][] {
-  const lists: WireChunk[][] = [];
+export function splitOverlaps(chunks: readonly SampleChunk[]): SampleChunk[][] {
+  const lists: SampleChunk[][] = [];
   for (const chunk of chunks) {
-    const list = lists.find((each) => (each.at(-1) as WireChunk).maxTime < chunk.minTime);
+    const list = lists.find((each) => (each.at(-1) as SampleChunk).maxTime < chunk.minTime);
     if (list === undefined) lists.push([chunk]);
     else list.push(chunk);
   }
