@@ -2,7 +2,14 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { snappyEncode } from "@torus/encoding";
+import { Matcher } from "@torus/model";
 import { InMemoryBucket } from "@torus/objstore";
+import {
+  decodeInfo,
+  decodeLabelsResponse,
+  encodeLabelsRequest,
+  PartialResponse,
+} from "@torus/protocol";
 import { createGrpcClient, GrpcError } from "@torus/server";
 import { createShipperMetrics } from "@torus/uploader";
 import { Registry } from "prom-client";
@@ -192,6 +199,65 @@ describe("three receivers", () => {
     expect([...counts.values()].every((count) => count === 1)).toBe(true);
     expect((await post(url, writeBody(series(30)), { "THANOS-REPLICA": "4" })).status).toBe(400);
     expect((await post(url, writeBody(series(30)), { "THANOS-REPLICA": "x" })).status).toBe(400);
+  });
+});
+
+describe("a router without a store", () => {
+  test("forwards every copy, from HTTP and from a RemoteWrite that nobody routed yet", async () => {
+    const ring = await cluster(3, 2);
+    const router = new Node(mkdtempSync(path.join(tmpdir(), "torus-receive-")));
+    dirs.push(router.dir);
+    nodes.push(router);
+    await router.listen();
+    const receiver = await router.open({
+      hashrings: { file: "", inline: ring.ring },
+      replicationFactor: 2,
+      localEndpoint: "",
+    });
+    expect(receiver.mode).toBe("RouterOnly");
+    expect((await post(router.http, writeBody(series(40)))).status).toBe(204);
+    // A router ignores the replica header, as Thanos' does.
+    const again = await post(router.http, writeBody(series(40)), { "THANOS-REPLICA": "9" });
+    expect(again.status).toBe(204);
+    await eventually(async () => {
+      const counts = await copies(ring);
+      expect(counts.size).toBe(40);
+      expect([...counts.values()].every((count) => count === 2)).toBe(true);
+    });
+    const client = createGrpcClient(router.address, { maxMessageBytes: 1 << 20 });
+    const unrouted = forwardedForTest(series(10), 0);
+    await client.unary(REMOTE_WRITE, unrouted, { timeoutMs: 5000 });
+    client.close();
+    await eventually(async () => {
+      const held = await Promise.all(ring.nodes.map((node) => node.series("team-f")));
+      expect(held.flat()).toHaveLength(20);
+    });
+  });
+});
+
+describe("StoreAPI", () => {
+  test("a sample is in the next answer, under the tenant's external labels", async () => {
+    const node = await ingestor();
+    await post(node.http, writeBody(series(3)), { "THANOS-TENANT": "team-a" });
+    const client = createGrpcClient(node.address, { maxMessageBytes: 1 << 20 });
+    const info = decodeInfo(
+      await client.unary("/thanos.info.Info/Info", new Uint8Array(0), { timeoutMs: 5000 }),
+    );
+    expect(info.componentType).toBe("receive");
+    expect(info.labelSets).toContainEqual(["receive_replica", "a", "tenant_id", "team-a"]);
+    const request = encodeLabelsRequest("values", {
+      label: "tenant_id",
+      start: now - 1000,
+      end: now + 1000,
+      matchers: [new Matcher("=", "__name__", "up")],
+      withoutReplicaLabels: [],
+      limit: 0,
+      partialResponseDisabled: false,
+      partialResponseStrategy: PartialResponse.WARN,
+    });
+    const answer = await client.unary("/thanos.Store/LabelValues", request, { timeoutMs: 5000 });
+    expect(decodeLabelsResponse(answer).strings).toEqual(["team-a"]);
+    client.close();
   });
 });
 

@@ -192,13 +192,13 @@ export async function post(
 }
 
 /** A routed message as one receiver sends it to another: fields 1, 2 and 3, of tenant team-f. */
-export function forwardedForTest(samples: readonly Sample[]): Uint8Array {
+export function forwardedForTest(samples: readonly Sample[], replica = 1): Uint8Array {
   const series = samples.map(([labels, timestamp, value]) => ({
     labels,
     timestamps: Float64Array.of(timestamp),
     values: Float64Array.of(value),
   }));
   const tenant = Buffer.from("team-f");
-  const tail = Buffer.concat([Buffer.of(0x12, tenant.length), tenant, Buffer.of(0x18, 1)]);
+  const tail = Buffer.concat([Buffer.of(0x12, tenant.length), tenant, Buffer.of(0x18, replica)]);
   return Buffer.concat([encodeWriteRequest(series), tail]);
 }
