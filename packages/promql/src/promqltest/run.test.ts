@@ -9,6 +9,7 @@ import { parseScript } from "./script.ts";
 import type { ScriptEngine } from "./script-engine.ts";
 import { ScriptStorage } from "./script-storage.ts";
 import { parseSeriesLine, parseStartTimestamps } from "./series-line.ts";
+import { runTable } from "./table.ts";
 
 /** Evaluates numbers and plain selectors with a lookback of five minutes; enough to try the runner. */
 const smallEngine: ScriptEngine = {
@@ -106,6 +107,33 @@ test.each([
   expect(report.failures.map((failure) => failure.difference)).toEqual([
     expect.stringMatching(difference),
   ]);
+});
+
+test("a table's entries pass or fail one by one", async () => {
+  const entry = {
+    id: "mine#1",
+    load: "load 1m\n  up 1 2",
+    query: "up",
+    kind: "instant",
+    start_ms: 60_000,
+    end_ms: 60_000,
+    step_ms: 0,
+    result_type: "vector",
+    result: [{ metric: { __name__: "up" }, value_ms: [60_000, "2"] }],
+  };
+  const wrong = { ...entry, id: "mine#2", result: [] };
+  const failing = {
+    ...entry,
+    query: "-up",
+    result: undefined,
+    error: "only numbers and selectors",
+  };
+  const report = await runTable(JSON.stringify([entry, wrong, failing]), smallEngine);
+  expect(report.passed).toBe(2);
+  expect(report.failures.map(({ name }) => name)).toEqual(["mine#2"]);
+  await expect(runTable('[{"query": 1}]', smallEngine)).rejects.toThrow(
+    "entry 1 of the table lacks",
+  );
 });
 
 describe("the notation of points", () => {
