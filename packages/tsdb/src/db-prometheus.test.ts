@@ -78,7 +78,7 @@ test.skipIf(!existsSync(PROMETHEUS))(
         await sleep(100);
       }
       const query = new URLSearchParams({ query: "up[8h]", time: String(now / 1000) });
-      const answer = (await (await fetch(`${base}/api/v1/query?${query}`)).json()) as {
+      const answer = (await (await fetch(`${base}/api/v1/query?${query.toString()}`)).json()) as {
         data: { result: { metric: { job: string }; values: [time: number, value: string][] }[] };
       };
       const { result } = answer.data;

@@ -9,6 +9,8 @@ import type { HeadState } from "./state.ts";
 
 const SLICE_SERIES = 8192;
 const READER_POLL_MS = 20;
+/** Two minutes, the time that a query has by default. */
+const READER_POLLS = 6000;
 
 /**
  * Frees chunks whose samples are all before `mint` and series without any left. Samples before `mint` are refused
@@ -23,7 +25,14 @@ export async function truncateHead(state: HeadState, mint: number): Promise<numb
   let earliest = Number.POSITIVE_INFINITY;
   // Readers that begin from here on do not look before `mint`.
   const earlier = [...state.readers];
-  while (earlier.some((reader) => state.readers.has(reader))) await sleep(READER_POLL_MS);
+  for (let polls = 0; earlier.some((reader) => state.readers.has(reader)); polls++) {
+    if (polls === READER_POLLS) {
+      // A client that stopped reading must not keep the head from shrinking.
+      for (const reader of earlier) reader.expired = true;
+      break;
+    }
+    await sleep(READER_POLL_MS);
+  }
   for (const [ref, series] of state.table.entries()) {
     if (exports.seriesTruncate(series, mint)) candidates.push([ref, series]);
     else earliest = Math.min(earliest, earliestTime(state.kernel, series));

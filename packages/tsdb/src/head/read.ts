@@ -25,7 +25,7 @@ import {
   newestClosedFrom,
   openSamples,
 } from "./series-memory.ts";
-import { HeadClosedError, type HeadState } from "./state.ts";
+import { HeadClosedError, type HeadRead, HeadReadExpiredError, type HeadState } from "./state.ts";
 
 const BATCH_SERIES = 512;
 
@@ -39,16 +39,16 @@ export class HeadReader implements ChunkQueryable {
   async *selectChunks(select: ChunkSelect): AsyncGenerator<readonly ChunkSeries[]> {
     const state = this.#state;
     if (select.maxt < state.minTime || select.mint > state.maxTime) return;
-    const reader = {};
+    const reader: HeadRead = { expired: false };
     state.readers.add(reader);
     try {
-      yield* this.#batches(select);
+      yield* this.#batches(select, reader);
     } finally {
       state.readers.delete(reader);
     }
   }
 
-  async *#batches(select: ChunkSelect): AsyncGenerator<readonly ChunkSeries[]> {
+  async *#batches(select: ChunkSelect, reader: HeadRead): AsyncGenerator<readonly ChunkSeries[]> {
     const { kernel: k, readFloor: floor } = this.#state;
     const refs = postingsForMatchers(this.#state.index, select.matchers);
     const series = refs
@@ -97,6 +97,7 @@ export class HeadReader implements ChunkQueryable {
         // Reading memory never waits, so without this a long read would hold up every request.
         await nextTurn();
         if (this.#state.closed) throw new HeadClosedError();
+        if (reader.expired) throw new HeadReadExpiredError();
         batch = [];
       }
     }

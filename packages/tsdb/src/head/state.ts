@@ -53,6 +53,20 @@ export class HeadMemoryError extends Error {
   }
 }
 
+/** A read under way. */
+export type HeadRead = {
+  /** Set when the read took so long that its chunks were freed. */
+  expired: boolean;
+};
+
+/** The read stood still for minutes, and what it was to read has been moved to a block: ask again. */
+export class HeadReadExpiredError extends Error {
+  constructor() {
+    super("read head: the read took too long, its chunks are in a block by now");
+    this.name = "HeadReadExpiredError";
+  }
+}
+
 /** The head was closed while it was read. */
 export class HeadClosedError extends Error {
   constructor() {
@@ -77,7 +91,7 @@ export class HeadState {
   readFloor = Number.NEGATIVE_INFINITY;
   closed = false;
   /** Readers whose marks point into the memory; memory they may read is not freed before they end. */
-  readonly readers = new Set<object>();
+  readonly readers = new Set<HeadRead>();
   seriesCreated = 0;
   seriesRemoved = 0;
 
