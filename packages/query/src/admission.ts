@@ -25,16 +25,19 @@ export class Admission {
   /** @throws {ApiError} when the queue is full, or when `signal` is aborted before it is the query's turn. */
   async run<T>(signal: AbortSignal, query: () => Promise<T>): Promise<T> {
     if (this.#running >= this.#limit) await this.#turn(signal);
-    this.#running++;
+    else this.#running++;
     try {
       return await query();
     } finally {
-      this.#running--;
-      this.#waiting.shift()?.();
+      // A place is handed over, not given up: a query that comes before the next one wakes would take it too.
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#running--;
+      else next();
     }
   }
 
   async #turn(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) throw new ApiError("canceled", "query was canceled in the queue");
     if (this.#waiting.length >= this.#limit * WAITING_PER_RUNNING) {
       throw new ApiError(
         "unavailable",
