@@ -11,10 +11,11 @@ import {
   PartialResponse,
 } from "@torus/protocol";
 import { createGrpcClient, GrpcError } from "@torus/server";
-import { createShipperMetrics } from "@torus/uploader";
+import { createShipperMetrics, writeShipped } from "@torus/uploader";
 import { Registry } from "prom-client";
 import { afterEach, describe, expect, test } from "vitest";
 import { REMOTE_WRITE } from "./peers.ts";
+import { shippedOf } from "./tenants.ts";
 import { Cluster, forwardedForTest, Node, post, type Sample, writeBody } from "./test-cluster.ts";
 
 const GOLDEN = path.join(import.meta.dirname, "../../../test/golden/wire");
@@ -524,6 +525,18 @@ describe("restarts and rings", () => {
         thanos: { labels: { receive_replica: "a", tenant_id: "team-a" }, source: "receive" },
       },
     ]);
+  });
+
+  test("beside an uploader only what it shipped may be deleted, without one everything", async () => {
+    const dir = mkdtempSync(path.join(tmpdir(), "torus-receive-"));
+    dirs.push(dir);
+    const may = (ulid: string) => shippedOf({ shipper: null, db: { dir } })(ulid);
+    const [one, two] = ["01M82YC7QKENRYZN3NA7W8CVT8", "01M82Z2RK498JCB8C2S79T1NCR"];
+    expect([may(one), may(two)]).toEqual([true, true]);
+    await writeShipped(dir, []);
+    expect([may(one), may(two)]).toEqual([false, false]);
+    await writeShipped(dir, [one]);
+    expect([may(one), may(two)]).toEqual([true, false]);
   });
 
   test("an invalid new ring is refused and counted, and the old one stays", async () => {

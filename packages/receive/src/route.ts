@@ -94,6 +94,8 @@ export function forwardedRequest(
   }
   const tail = tailFields(tenant, copy + 1);
   const message = Buffer.allocUnsafe(size + tail.length);
+  const base = request.bodyStart;
+  const body = request.bytes(base, request.bodyLength);
   let at = 0;
   for (let i = 0; i < series.length; ) {
     const start = table[(series[i] as number) * SERIES_WORDS + SeriesWord.START] as number;
@@ -103,7 +105,7 @@ export function forwardedRequest(
       if (table[entry + SeriesWord.START] !== end) break;
       end += table[entry + SeriesWord.LENGTH] as number;
     }
-    message.set(request.bytes(start, end - start), at);
+    message.set(body.subarray(start - base, end - base), at);
     at += end - start;
   }
   message.set(tail, at);

@@ -210,10 +210,12 @@ export class Tenants {
 }
 
 /**
- * With a bucket of our own, or an uploader beside us (it leaves its file), a block must be shipped before it is
- * deleted. Where nobody ever shipped, nothing waits for the blocks.
+ * With a bucket of our own, or an uploader beside us (it leaves its file at its first look), a block must be shipped
+ * before it is deleted. Where nobody ever shipped, nothing waits for the blocks.
  */
-function shippedOf(tenant: Tenant): (ulid: string) => boolean {
+export function shippedOf(
+  tenant: Pick<Tenant, "shipper"> & { db: { dir: string } },
+): (ulid: string) => boolean {
   const { shipper, db } = tenant;
   if (shipper !== null) return (ulid) => shipper.isShipped(ulid);
   if (!hasShipper(db.dir)) return () => true;
