@@ -23,6 +23,8 @@ export type {
   VectorSelector,
 } from "./ast.ts";
 export { children, isComparison, isSetOp, valueType } from "./ast.ts";
+export type { EngineFeature, EngineOptions, QueryOptions } from "./engine.ts";
+export { Engine } from "./engine.ts";
 export { describePosition, PromqlParseError } from "./parse/parse-error.ts";
 export type { Feature } from "./parse/parser.ts";
 export type { ParseOptions } from "./parse.ts";

@@ -1,0 +1,303 @@
+/**
+ * Aggregations. Those that fold (sum, avg, count, min, max, group, stddev, stdvar) hold groups times steps and
+ * take series as they pass; topk, quantile and count_values need all series of a step.
+ */
+
+import { type Labels, METRIC_NAME, withoutLabels } from "@torus/model";
+import type { Aggregation } from "./ast.ts";
+import { refuseHistograms } from "./binary.ts";
+import { type Column, labelsKey, newColumn, onlyLabels, withLabel } from "./column.ts";
+import { QueryExecutionError } from "./query-errors.ts";
+import { compensate, quantileOf, sortedNanFirst } from "./sums.ts";
+
+type Group = {
+  labels: Labels;
+  dropName: boolean;
+  /** Series that gave a sample so far, by step. */
+  counts: Float64Array;
+  /** Sum, extreme or mean; `c` is its compensation. */
+  values: Float64Array;
+  c: Float64Array;
+  /** Sums of squared distances with their compensation; incremental means for `avg` after an overflow. */
+  aux: Float64Array;
+  auxC: Float64Array;
+  overflown: Uint8Array | null;
+};
+
+export class Folder {
+  readonly #node: Aggregation;
+  readonly #count: number;
+  readonly #groups = new Map<string, Group>();
+  readonly #labelsOf: (labels: Labels) => Labels;
+  readonly #byLabels = new Map<string, Group>();
+
+  constructor(node: Aggregation, count: number) {
+    this.#node = node;
+    this.#count = count;
+    this.#labelsOf = groupingOf(node);
+  }
+
+  #groupOf(column: Column): Group {
+    const labels = this.#labelsOf(column.labels);
+    const key = labelsKey(labels);
+    let group = this.#groups.get(key);
+    if (group === undefined) {
+      const spread = this.#node.op === "stddev" || this.#node.op === "stdvar" ? this.#count : 0;
+      group = {
+        labels,
+        dropName: column.dropName,
+        counts: new Float64Array(this.#count),
+        values: new Float64Array(this.#count),
+        c: new Float64Array(this.#count),
+        aux: new Float64Array(spread),
+        auxC: new Float64Array(spread),
+        overflown: null,
+      };
+      this.#groups.set(key, group);
+    }
+    return group;
+  }
+
+  get groups(): number {
+    return this.#byLabels.size + this.#groups.size;
+  }
+
+  add(column: Column): void {
+    const { op } = this.#node;
+    if (op !== "count" && op !== "group") refuseHistograms(column, `aggregation "${op}"`);
+    const group = this.#groupOf(column);
+    const { counts, values, c, aux, auxC } = group;
+    const { present } = column;
+    const given = column.values;
+    const count = this.#count;
+    for (let i = 0; i < count; i++) {
+      if (present[i] === 0) continue;
+      const n = (counts[i] as number) + 1;
+      counts[i] = n;
+      const value = given[i] as number;
+      switch (op) {
+        case "sum": {
+          const sum = values[i] as number;
+          const next = sum + value;
+          c[i] = n === 1 ? 0 : compensate(sum, value, next, c[i] as number);
+          values[i] = next;
+          break;
+        }
+        case "avg":
+          this.#average(group, i, n, value);
+          break;
+        case "min":
+          if (n === 1 || value < (values[i] as number) || Number.isNaN(values[i]))
+            values[i] = value;
+          break;
+        case "max":
+          if (n === 1 || value > (values[i] as number) || Number.isNaN(values[i]))
+            values[i] = value;
+          break;
+        case "stddev":
+        case "stdvar": {
+          const delta = value - ((values[i] as number) + (c[i] as number));
+          const step = delta / n;
+          const next = (values[i] as number) + step;
+          c[i] = compensate(values[i] as number, step, next, c[i] as number);
+          values[i] = next;
+          const add = delta * (value - (next + (c[i] as number)));
+          const nextAux = (aux[i] as number) + add;
+          auxC[i] = compensate(aux[i] as number, add, nextAux, auxC[i] as number);
+          aux[i] = nextAux;
+          break;
+        }
+        case "count":
+        case "group":
+        case "topk":
+        case "bottomk":
+        case "limitk":
+        case "limit_ratio":
+        case "count_values":
+        case "quantile":
+          break;
+      }
+    }
+  }
+
+  /** A sum while it is finite, an incremental mean from where it would overflow. */
+  #average(group: Group, i: number, n: number, value: number): void {
+    const { values, c } = group;
+    if (n === 1) {
+      values[i] = value;
+      return;
+    }
+    const old = values[i] as number;
+    if (group.overflown?.[i] !== 1) {
+      const next = old + value;
+      if (Number.isFinite(next) || !Number.isFinite(old) || !Number.isFinite(value)) {
+        c[i] = compensate(old, value, next, c[i] as number);
+        values[i] = next;
+        return;
+      }
+      group.overflown ??= new Uint8Array(this.#count);
+      group.overflown[i] = 1;
+      values[i] = old / (n - 1);
+      c[i] = (c[i] as number) / (n - 1);
+    }
+    const kept = (n - 1) / n;
+    const mean = kept * (values[i] as number);
+    const next = mean + value / n;
+    c[i] = compensate(mean, value / n, next, kept * (c[i] as number));
+    values[i] = next;
+  }
+
+  result(): Column[] {
+    const { op } = this.#node;
+    const out: Column[] = [];
+    for (const group of this.#groups.values()) {
+      const column = newColumn(group.labels, this.#count, group.dropName);
+      for (let i = 0; i < this.#count; i++) {
+        const n = group.counts[i] as number;
+        if (n === 0) continue;
+        column.present[i] = 1;
+        const value = group.values[i] as number;
+        const c = group.c[i] as number;
+        column.values[i] =
+          op === "count"
+            ? n
+            : op === "group"
+              ? 1
+              : op === "sum"
+                ? value + c
+                : op === "avg"
+                  ? group.overflown?.[i] === 1
+                    ? value + c
+                    : value / n + c / n
+                  : op === "stdvar"
+                    ? ((group.aux[i] as number) + (group.auxC[i] as number)) / n
+                    : op === "stddev"
+                      ? Math.sqrt(((group.aux[i] as number) + (group.auxC[i] as number)) / n)
+                      : value;
+      }
+      out.push(column);
+    }
+    return out;
+  }
+}
+
+export function groupingOf(node: Aggregation): (labels: Labels) => Labels {
+  const names = new Set(node.grouping);
+  if (!node.without) return (labels) => onlyLabels(labels, names);
+  names.add(METRIC_NAME);
+  return (labels) => withoutLabels(labels, names);
+}
+
+function groups(
+  node: Aggregation,
+  columns: readonly Column[],
+): Map<string, { labels: Labels; members: Column[] }> {
+  const labelsOf = groupingOf(node);
+  const out = new Map<string, { labels: Labels; members: Column[] }>();
+  for (const column of columns) {
+    const labels = labelsOf(column.labels);
+    const key = labelsKey(labels);
+    const group = out.get(key);
+    if (group === undefined) out.set(key, { labels, members: [column] });
+    else group.members.push(column);
+  }
+  return out;
+}
+
+export function quantiles(
+  node: Aggregation,
+  columns: readonly Column[],
+  q: Float64Array,
+): Column[] {
+  return [...groups(node, columns).values()].map(({ labels, members }) => {
+    const out = newColumn(labels, q.length);
+    for (let i = 0; i < q.length; i++) {
+      const there = members.filter((column) => column.present[i] === 1);
+      if (there.length === 0) continue;
+      for (const column of there) refuseHistograms(column, `aggregation "quantile"`);
+      out.values[i] = quantileOf(
+        q[i] as number,
+        sortedNanFirst(Float64Array.from(there, (column) => column.values[i] as number)),
+      );
+      out.present[i] = 1;
+    }
+    return out;
+  });
+}
+
+/** topk, bottomk and limitk. With one step the result is ordered as Prometheus orders an instant vector. */
+export function selected(node: Aggregation, columns: readonly Column[], k: Float64Array): Column[] {
+  const sign = node.op === "topk" ? -1 : 1;
+  const out: Column[] = [];
+  for (const { members } of groups(node, columns).values()) {
+    const kept = members.map((column) => ({ ...column, present: new Uint8Array(k.length) }));
+    let order = kept;
+    for (let i = 0; i < k.length; i++) {
+      const wanted = k[i] as number;
+      if (Number.isNaN(wanted)) throw new QueryExecutionError("Parameter value is NaN");
+      if (wanted < 1) continue;
+      const there = members
+        .map((column, index) => ({ value: column.values[i] as number, index, column }))
+        .filter(({ column }) => column.present[i] === 1);
+      if (node.op !== "limitk") {
+        for (const { column } of there) refuseHistograms(column, `aggregation "${node.op}"`);
+        there.sort((a, b) => {
+          const aNan = Number.isNaN(a.value);
+          const bNan = Number.isNaN(b.value);
+          if (aNan || bNan) return Number(aNan) - Number(bNan);
+          return sign * (a.value - b.value) || 0;
+        });
+      }
+      const best = there.slice(0, Math.trunc(wanted));
+      for (const { index } of best) (kept[index] as Column).present[i] = 1;
+      if (k.length === 1) order = best.map(({ index }) => kept[index] as (typeof kept)[number]);
+    }
+    out.push(...order);
+  }
+  return out;
+}
+
+/** Go's shortest 'f' form, the label value of count_values. */
+export function formatFloat(value: number): string {
+  if (Number.isNaN(value)) return "NaN";
+  if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
+  if (Object.is(value, -0)) return "-0";
+  const text = String(value);
+  const match = /^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$/.exec(text);
+  if (match === null) return text;
+  const [, minus, head, tail = "", exponent] = match as unknown as [
+    string,
+    string,
+    string,
+    string | undefined,
+    string,
+  ];
+  const e = Number(exponent);
+  return e < 0
+    ? `${minus}0.${"0".repeat(-e - 1)}${head}${tail}`
+    : `${minus}${head}${tail}${"0".repeat(e - tail.length)}`;
+}
+
+export function valueCounts(
+  node: Aggregation,
+  columns: readonly Column[],
+  name: string,
+  count: number,
+): Column[] {
+  const labelsOf = groupingOf(node);
+  const out = new Map<string, Column>();
+  for (const column of columns) {
+    refuseHistograms(column, `aggregation "count_values"`);
+    const base = labelsOf(column.labels);
+    for (let i = 0; i < count; i++) {
+      if (column.present[i] === 0) continue;
+      const labels = withLabel(base, name, formatFloat(column.values[i] as number));
+      const key = labelsKey(labels);
+      let result = out.get(key);
+      if (result === undefined) out.set(key, (result = newColumn(labels, count)));
+      result.present[i] = 1;
+      result.values[i] = (result.values[i] as number) + 1;
+    }
+  }
+  return [...out.values()];
+}

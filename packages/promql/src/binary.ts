@@ -1,0 +1,301 @@
+/** Binary operators over columns: arithmetic, comparison, matching of vectors, sets. */
+
+import { compareLabels, type Labels, METRIC_NAME, withoutLabels } from "@torus/model";
+import {
+  type Binary,
+  type BinaryOp,
+  type ComparisonOp,
+  isComparison,
+  type VectorMatching,
+} from "./ast.ts";
+import {
+  braced,
+  type Column,
+  dropMetadata,
+  labelsKey,
+  newColumn,
+  onlyLabels,
+  withLabel,
+} from "./column.ts";
+import { QueryExecutionError } from "./query-errors.ts";
+
+export function arithmetic(op: BinaryOp, a: number, b: number): number {
+  switch (op) {
+    case "+":
+      return a + b;
+    case "-":
+      return a - b;
+    case "*":
+      return a * b;
+    case "/":
+      return a / b;
+    case "%":
+      return a % b;
+    case "^":
+      // Go's Pow has 1 for these, JavaScript has NaN.
+      return a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : a ** b;
+    case "atan2":
+      return Math.atan2(a, b);
+    case "</":
+    case ">/":
+    case "==":
+    case "!=":
+    case ">":
+    case "<":
+    case ">=":
+    case "<=":
+    case "and":
+    case "or":
+    case "unless":
+      throw new QueryExecutionError(`operator "${op}" between floats is not supported yet`);
+  }
+}
+
+export function compare(op: ComparisonOp, a: number, b: number): boolean {
+  switch (op) {
+    case "==":
+      return a === b;
+    case "!=":
+      return a !== b;
+    case ">":
+      return a > b;
+    case "<":
+      return a < b;
+    case ">=":
+      return a >= b;
+    case "<=":
+      return a <= b;
+  }
+}
+
+export function refuseHistograms(column: Column, where: string): void {
+  if (column.histograms !== null) {
+    throw new QueryExecutionError(`native histograms in ${where} are not supported yet`);
+  }
+}
+
+function dropsName(node: Binary): boolean {
+  return !isComparison(node.op) || node.returnBool;
+}
+
+/** A vector and a scalar; `scalarLeft` says on which side the scalar stands. */
+export function withScalar(
+  node: Binary,
+  column: Column,
+  scalar: Float64Array,
+  scalarLeft: boolean,
+  delayed: boolean,
+): Column {
+  refuseHistograms(column, `operator "${node.op}"`);
+  const count = column.present.length;
+  const drop = dropsName(node);
+  const out = newColumn(
+    drop && !delayed ? dropMetadata(column.labels) : column.labels,
+    count,
+    column.dropName || drop,
+  );
+  const comparison = isComparison(node.op);
+  for (let i = 0; i < count; i++) {
+    if (column.present[i] === 0) continue;
+    const value = column.values[i] as number;
+    const a = scalarLeft ? (scalar[i] as number) : value;
+    const b = scalarLeft ? value : (scalar[i] as number);
+    if (!comparison) out.values[i] = arithmetic(node.op, a, b);
+    else {
+      const keep = compare(node.op, a, b);
+      if (!keep && !node.returnBool) continue;
+      out.values[i] = node.returnBool ? Number(keep) : value;
+    }
+    out.present[i] = 1;
+  }
+  return out;
+}
+
+/** The labels that two sides must share. */
+function signatureOf(matching: VectorMatching): (labels: Labels) => Labels {
+  const names = new Set(matching.labels);
+  if (matching.on) return (labels) => onlyLabels(labels, names);
+  names.add(METRIC_NAME);
+  return (labels) => withoutLabels(labels, names);
+}
+
+type Group = { labels: Labels; left: Column[]; right: Column[] };
+
+function grouped(
+  left: readonly Column[],
+  right: readonly Column[],
+  matching: VectorMatching,
+): Group[] {
+  const signature = signatureOf(matching);
+  const groups = new Map<string, Group>();
+  const groupOf = (column: Column): Group => {
+    const labels = signature(column.labels);
+    const key = labelsKey(labels);
+    let group = groups.get(key);
+    if (group === undefined) groups.set(key, (group = { labels, left: [], right: [] }));
+    return group;
+  };
+  for (const column of left) groupOf(column).left.push(column);
+  for (const column of right) groupOf(column).right.push(column);
+  return [...groups.values()];
+}
+
+/** 1 at the steps where any column has a sample. */
+function anyPresent(columns: readonly Column[], count: number): Uint8Array {
+  const out = new Uint8Array(count);
+  for (const column of columns)
+    for (let i = 0; i < count; i++) out[i] = (out[i] as number) | (column.present[i] as number);
+  return out;
+}
+
+function masked(column: Column, keep: (step: number) => boolean): Column {
+  const present = new Uint8Array(column.present.length);
+  for (let i = 0; i < present.length; i++) present[i] = column.present[i] === 1 && keep(i) ? 1 : 0;
+  return { ...column, present };
+}
+
+export function setOperation(
+  node: Binary,
+  left: readonly Column[],
+  right: readonly Column[],
+  count: number,
+): Column[] {
+  const matching = node.matching as VectorMatching;
+  const signature = signatureOf(matching);
+  const [kept, other] = node.op === "or" ? [right, left] : [left, right];
+  const byKey = new Map<string, Column[]>();
+  for (const column of other) {
+    const key = labelsKey(signature(column.labels));
+    const list = byKey.get(key);
+    if (list === undefined) byKey.set(key, [column]);
+    else list.push(column);
+  }
+  const presence = new Map<string, Uint8Array>();
+  for (const [key, columns] of byKey) presence.set(key, anyPresent(columns, count));
+  const out = kept.map((column) => {
+    const there = presence.get(labelsKey(signature(column.labels)));
+    return masked(column, (i) => (there?.[i] === 1) === (node.op === "and"));
+  });
+  return node.op === "or" ? [...left, ...out] : out;
+}
+
+/** A vector and a vector with matching. @throws {QueryExecutionError} when a match is not unique. */
+export function vectorOperation(
+  node: Binary,
+  left: readonly Column[],
+  right: readonly Column[],
+  count: number,
+  delayed: boolean,
+): Column[] {
+  const matching = node.matching as VectorMatching;
+  for (const column of [...left, ...right]) refuseHistograms(column, `operator "${node.op}"`);
+  const swapped = matching.card === "one-to-many";
+  const many = swapped ? right : left;
+  const one = swapped ? left : right;
+  const fillMany = swapped ? matching.fillRight : matching.fillLeft;
+  const fillOne = swapped ? matching.fillLeft : matching.fillRight;
+  const manyPresent = anyPresent(many, count);
+  const results = new Map<string, { column: Column }>();
+  const resultLabels = resultLabelsOf(node, matching, delayed);
+
+  const emit = (
+    step: number,
+    labels: Labels,
+    a: Column | null,
+    b: Column | null,
+    drop: boolean,
+  ): void => {
+    const manyValue = a === null ? (fillMany as number) : (a.values[step] as number);
+    const oneValue = b === null ? (fillOne as number) : (b.values[step] as number);
+    const l = swapped ? oneValue : manyValue;
+    const r = swapped ? manyValue : oneValue;
+    let value: number;
+    if (isComparison(node.op)) {
+      const keep = compare(node.op, l, r);
+      if (!keep && !node.returnBool) return;
+      value = node.returnBool ? Number(keep) : l;
+    } else value = arithmetic(node.op, l, r);
+    const key = labelsKey(labels);
+    let result = results.get(key);
+    if (result === undefined) {
+      result = { column: newColumn(labels, count, drop) };
+      results.set(key, result);
+    }
+    if (result.column.present[step] === 1) {
+      throw new QueryExecutionError(
+        matching.card === "one-to-one"
+          ? "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+          : "multiple matches for labels: grouping labels must ensure unique matches",
+      );
+    }
+    result.column.values[step] = value;
+    result.column.present[step] = 1;
+  };
+
+  for (const group of grouped(many, one, matching)) {
+    const labelCache = new Map<Column, Map<Column | null, Labels>>();
+    const labelsFor = (a: Column, b: Column | null): Labels => {
+      let inner = labelCache.get(a);
+      if (inner === undefined) labelCache.set(a, (inner = new Map()));
+      let labels = inner.get(b);
+      if (labels === undefined)
+        inner.set(b, (labels = resultLabels(a.labels, b?.labels ?? group.labels)));
+      return labels;
+    };
+    for (let i = 0; i < count; i++) {
+      if (manyPresent[i] === 0 && fillMany === null) continue;
+      let partner: Column | null = null;
+      for (const column of group.right) {
+        if (column.present[i] === 0) continue;
+        if (partner !== null) {
+          throw new QueryExecutionError(
+            `found duplicate series for the match group ${braced(group.labels)} on the ${swapped ? "left" : "right"} hand-side of the operation: [${braced(column.labels)}, ${braced(partner.labels)}];many-to-many matching not allowed: matching labels must be unique on one side`,
+          );
+        }
+        partner = column;
+      }
+      let matched = false;
+      for (const column of group.left) {
+        if (column.present[i] === 0) continue;
+        matched = true;
+        if (partner === null && fillOne === null) continue;
+        const drop = delayed && (dropsName(node) || column.dropName);
+        emit(i, labelsFor(column, partner), column, partner, drop);
+      }
+      if (!matched && partner !== null && fillMany !== null) {
+        emit(
+          i,
+          resultLabels(group.labels, partner.labels),
+          null,
+          partner,
+          delayed && dropsName(node),
+        );
+      }
+    }
+  }
+  return [...results.values()].map((result) => result.column);
+}
+
+function resultLabelsOf(
+  node: Binary,
+  matching: VectorMatching,
+  delayed: boolean,
+): (many: Labels, one: Labels) => Labels {
+  const names = new Set(matching.labels);
+  return (many, one) => {
+    let labels = many;
+    if (dropsName(node) && !delayed) labels = dropMetadata(labels);
+    if (matching.card === "one-to-one") {
+      labels = matching.on ? onlyLabels(labels, names) : withoutLabels(labels, names);
+    }
+    for (const name of matching.include) {
+      const index = one.findIndex((text, i) => i % 2 === 0 && text === name);
+      labels = withLabel(labels, name, index < 0 ? "" : (one[index + 1] as string));
+    }
+    return labels;
+  };
+}
+
+export function sortedByLabels(columns: readonly Column[]): Column[] {
+  return [...columns].sort((a, b) => compareLabels(a.labels, b.labels));
+}

@@ -1,0 +1,167 @@
+/** The engine: queries as text or trees, over a Queryable, to results. */
+
+import { compareLabels, EMPTY_LABELS, type Histogram, type Queryable } from "@torus/model";
+import { type Expr, valueType } from "./ast.ts";
+import { type Column, type Grid, newColumn } from "./column.ts";
+import { Evaluation, type QueryScope, stringOf, withNamesDropped } from "./evaluate.ts";
+import type { Feature } from "./parse/parser.ts";
+import { parseExpr } from "./parse.ts";
+import { QueryExecutionError } from "./query-errors.ts";
+import type { QueryResult, ResultSeries } from "./result.ts";
+
+export type EngineFeature = Feature | "promql-delayed-name-removal";
+
+export type EngineOptions = {
+  /** How far an instant selector looks back. Default five minutes. */
+  lookbackDeltaMs?: number;
+  /** Samples a query may hold at a time. Default 50 million. */
+  maxSamples?: number;
+  timeoutMs: number;
+  enabledFeatures?: ReadonlySet<EngineFeature>;
+  /** The step of a subquery that names none. Default one minute. */
+  noStepSubqueryIntervalMs?: number;
+  now: () => number;
+};
+
+export type QueryOptions = { signal?: AbortSignal; lookbackDeltaMs?: number };
+
+export class Engine {
+  readonly #options: EngineOptions;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {PromqlParseError | QueryExecutionError | QueryTimeoutError | QueryCanceledError} */
+  async instant(
+    queryable: Queryable,
+    query: string | Expr,
+    timeMs: number,
+    options: QueryOptions = {},
+  ): Promise<QueryResult> {
+    const expr = this.#parsed(query);
+    const grid: Grid = { startMs: timeMs, stepMs: 1, count: 1 };
+    const run = new Evaluation(this.#scope(queryable, query, timeMs, timeMs, 0, options));
+    const rest = () => ({
+      warnings: [...run.warnings],
+      infos: [...run.infos],
+      stats: { totalQueryableSamples: run.totalSamples, peakSamples: run.peakSamples },
+    });
+    switch (valueType(expr)) {
+      case "scalar": {
+        const value = (await run.scalar(expr, grid))[0] as number;
+        return { type: "scalar", timestampMs: timeMs, value, ...rest() };
+      }
+      case "string":
+        return { type: "string", timestampMs: timeMs, value: stringOf(expr), ...rest() };
+      case "vector": {
+        const columns = this.#finished(await run.collect(expr, grid));
+        return { type: "vector", series: seriesOf(columns, grid), ...rest() };
+      }
+      case "matrix":
+        throw new QueryExecutionError("a range vector as result is not supported yet");
+    }
+  }
+
+  /** @throws {PromqlParseError | QueryExecutionError | QueryTimeoutError | QueryCanceledError} */
+  async range(
+    queryable: Queryable,
+    query: string | Expr,
+    startMs: number,
+    endMs: number,
+    stepMs: number,
+    options: QueryOptions = {},
+  ): Promise<QueryResult> {
+    const expr = this.#parsed(query);
+    const type = valueType(expr);
+    if (type !== "vector" && type !== "scalar") {
+      throw new QueryExecutionError(
+        `invalid expression type "${type === "matrix" ? "range vector" : type}" for range query, must be Scalar or instant Vector`,
+      );
+    }
+    const count = endMs < startMs ? 0 : Math.floor((endMs - startMs) / stepMs) + 1;
+    const grid: Grid = { startMs, stepMs, count };
+    const run = new Evaluation(this.#scope(queryable, query, startMs, endMs, stepMs, options));
+    let columns: Column[];
+    if (type === "scalar") {
+      const values = await run.scalar(expr, grid);
+      columns = [
+        { ...newColumn(EMPTY_LABELS, count), values, present: new Uint8Array(count).fill(1) },
+      ];
+    } else columns = this.#finished(await run.collect(expr, grid));
+    const series = seriesOf(columns, grid).sort((a, b) => compareLabels(a.labels, b.labels));
+    return {
+      type: "matrix",
+      series,
+      warnings: [...run.warnings],
+      infos: [...run.infos],
+      stats: { totalQueryableSamples: run.totalSamples, peakSamples: run.peakSamples },
+    };
+  }
+
+  get #delayed(): boolean {
+    return this.#options.enabledFeatures?.has("promql-delayed-name-removal") ?? false;
+  }
+
+  #finished(columns: Column[]): Column[] {
+    return withNamesDropped(columns);
+  }
+
+  #parsed(query: string | Expr): Expr {
+    if (typeof query !== "string") return query;
+    const features = new Set<Feature>();
+    for (const feature of this.#options.enabledFeatures ?? []) {
+      if (feature !== "promql-delayed-name-removal") features.add(feature);
+    }
+    return parseExpr(query, { enabledFeatures: features });
+  }
+
+  #scope(
+    queryable: Queryable,
+    query: string | Expr,
+    startMs: number,
+    endMs: number,
+    stepMs: number,
+    options: QueryOptions,
+  ): QueryScope {
+    const { now, timeoutMs } = this.#options;
+    return {
+      queryable,
+      text: typeof query === "string" ? query : "",
+      startMs,
+      endMs,
+      stepMs,
+      lookbackDeltaMs: options.lookbackDeltaMs ?? this.#options.lookbackDeltaMs ?? 300_000,
+      noStepSubqueryIntervalMs: this.#options.noStepSubqueryIntervalMs ?? 60_000,
+      maxSamples: this.#options.maxSamples ?? 50_000_000,
+      delayedNameRemoval: this.#delayed,
+      signal: options.signal ?? new AbortController().signal,
+      deadlineMs: now() + timeoutMs,
+      now,
+    };
+  }
+}
+
+/** Columns without the steps that have no sample; series without any are left out. */
+function seriesOf(columns: readonly Column[], grid: Grid): ResultSeries[] {
+  const out: ResultSeries[] = [];
+  for (const column of columns) {
+    let n = 0;
+    for (let i = 0; i < grid.count; i++) n += column.present[i] as number;
+    if (n === 0) continue;
+    const timestamps = new Float64Array(n);
+    const values = new Float64Array(n);
+    const histograms =
+      column.histograms === null ? null : Array.from<Histogram | undefined>({ length: n });
+    n = 0;
+    for (let i = 0; i < grid.count; i++) {
+      if (column.present[i] === 0) continue;
+      timestamps[n] = grid.startMs + i * grid.stepMs;
+      values[n] = column.values[i] as number;
+      if (histograms !== null) histograms[n] = column.histograms?.[i];
+      n++;
+    }
+    out.push({ labels: column.labels, timestamps, values, histograms });
+  }
+  return out;
+}

@@ -1,0 +1,745 @@
+/**
+ * Evaluation of a tree over a grid. Vectors stream as batches of columns, so that an aggregation over a selector
+ * or a range function holds its groups only; whatever needs all series collects them, which is counted.
+ */
+
+import {
+  compareStrings,
+  EMPTY_LABELS,
+  type Labels,
+  labelsFromPairs,
+  labelValue,
+  METRIC_NAME,
+  type Queryable,
+  type SeriesColumns,
+} from "@torus/model";
+import { Folder, quantiles, selected, valueCounts } from "./aggregate.ts";
+import type {
+  Aggregation,
+  At,
+  Binary,
+  Call,
+  Duration,
+  Expr,
+  Subquery,
+  VectorSelector,
+} from "./ast.ts";
+import { isComparison, isSetOp, valueType } from "./ast.ts";
+import {
+  arithmetic,
+  compare,
+  refuseHistograms,
+  setOperation,
+  vectorOperation,
+  withScalar,
+} from "./binary.ts";
+import { type Column, dropMetadata, type Grid, joined, newColumn } from "./column.ts";
+import { classicQuantile } from "./functions/classic-histogram.ts";
+import { dateFunctions, elementwise } from "./functions/elementwise.ts";
+import { replaceLabel } from "./functions/label.ts";
+import { rangeKernels, type Windows } from "./functions/range.ts";
+import { describePosition } from "./parse/parse-error.ts";
+import { durationMs } from "./plan/durations.ts";
+import { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
+import { lastSamples, referenceTimes, windowsOf } from "./scan.ts";
+
+export type QueryScope = {
+  queryable: Queryable;
+  text: string;
+  /** Of the whole query: `@ start()`, `@ end()`, step(), range(). */
+  startMs: number;
+  endMs: number;
+  stepMs: number;
+  lookbackDeltaMs: number;
+  noStepSubqueryIntervalMs: number;
+  maxSamples: number;
+  delayedNameRemoval: boolean;
+  /** Aborted when the client left or `deadlineMs` passed. */
+  signal: AbortSignal;
+  deadlineMs: number;
+  now: () => number;
+};
+
+const DATE_DEFAULTS_TO_NOW = dateFunctions;
+
+/** Range functions that keep the metric name. */
+const keepsName: ReadonlySet<string> = new Set(["last_over_time", "first_over_time"]);
+
+const foldable: ReadonlySet<string> = new Set([
+  "sum",
+  "avg",
+  "count",
+  "min",
+  "max",
+  "group",
+  "stddev",
+  "stdvar",
+]);
+
+function unwrap(expr: Expr): Expr {
+  return expr.kind === "paren" ? unwrap(expr.expr) : expr;
+}
+
+export class Evaluation {
+  readonly #scope: QueryScope;
+  readonly warnings = new Set<string>();
+  readonly infos = new Set<string>();
+  totalSamples = 0;
+  peakSamples = 0;
+  #held = 0;
+
+  constructor(scope: QueryScope) {
+    this.#scope = scope;
+  }
+
+  #check(): void {
+    if (this.#scope.now() > this.#scope.deadlineMs)
+      throw new QueryTimeoutError("expression evaluation");
+    if (this.#scope.signal.aborted) throw new QueryCanceledError("expression evaluation");
+  }
+
+  #hold(samples: number): void {
+    this.#held += samples;
+    if (this.#held > this.peakSamples) this.peakSamples = this.#held;
+    if (this.#held > this.#scope.maxSamples) {
+      throw new QueryExecutionError(
+        "query processing would load too many samples into memory in query execution",
+      );
+    }
+  }
+
+  #annotate(to: Set<string>, kind: "warning" | "info", text: string, at: Expr): void {
+    to.add(`PromQL ${kind}: ${text} (${describePosition(this.#scope.text, at.start)})`);
+  }
+
+  #duration(duration: Duration | null): number {
+    if (duration === null) return 0;
+    return durationMs(duration, {
+      stepMs: this.#scope.stepMs,
+      rangeMs: this.#scope.endMs - this.#scope.startMs,
+    });
+  }
+
+  #at(at: At | null): number | null {
+    if (at === null) return null;
+    if (at.type === "time") return at.ms;
+    return at.type === "start" ? this.#scope.startMs : this.#scope.endMs;
+  }
+
+  async collect(expr: Expr, grid: Grid): Promise<Column[]> {
+    const out: Column[] = [];
+    for await (const batch of this.vector(expr, grid)) {
+      let samples = 0;
+      for (const column of batch) {
+        for (let i = 0; i < grid.count; i++) samples += column.present[i] as number;
+        out.push(column);
+      }
+      this.#hold(samples);
+    }
+    return out;
+  }
+
+  async *vector(expr: Expr, grid: Grid): AsyncGenerator<Column[]> {
+    this.#check();
+    switch (expr.kind) {
+      case "paren":
+        yield* this.vector(expr.expr, grid);
+        return;
+      case "vectorSelector":
+        yield* this.#instantSelector(expr, grid, false);
+        return;
+      case "unary":
+        for await (const batch of this.vector(expr.operand, grid)) {
+          if (expr.op === "+") yield batch;
+          else yield batch.map((column) => this.#mapped(column, (value) => -value, "operator -"));
+        }
+        return;
+      case "binary":
+        yield await this.#binary(expr, grid);
+        return;
+      case "aggregation":
+        yield await this.#aggregation(expr, grid);
+        return;
+      case "call":
+        yield* this.#call(expr, grid);
+        return;
+      case "number":
+      case "string":
+      case "matrixSelector":
+      case "subquery":
+        throw new QueryExecutionError(`a ${expr.kind} is not an instant vector`);
+    }
+  }
+
+  async scalar(expr: Expr, grid: Grid): Promise<Float64Array> {
+    const out = new Float64Array(grid.count);
+    switch (expr.kind) {
+      case "number":
+        return out.fill(expr.value);
+      case "paren":
+        return this.scalar(expr.expr, grid);
+      case "unary": {
+        const value = await this.scalar(expr.operand, grid);
+        return expr.op === "+" ? value : value.map((x) => -x);
+      }
+      case "binary": {
+        const left = await this.scalar(expr.left, grid);
+        const right = await this.scalar(expr.right, grid);
+        for (let i = 0; i < grid.count; i++) {
+          const a = left[i] as number;
+          const b = right[i] as number;
+          out[i] = isComparison(expr.op)
+            ? Number(compare(expr.op, a, b))
+            : arithmetic(expr.op, a, b);
+        }
+        return out;
+      }
+      case "call":
+        return this.#scalarCall(expr, grid, out);
+      case "string":
+      case "vectorSelector":
+      case "matrixSelector":
+      case "subquery":
+      case "aggregation":
+        throw new QueryExecutionError(`a ${expr.kind} is not a scalar`);
+    }
+  }
+
+  async #scalarCall(expr: Call, grid: Grid, out: Float64Array): Promise<Float64Array> {
+    const scope = this.#scope;
+    const [first, second] = expr.args;
+    switch (expr.func.name) {
+      case "pi":
+        return out.fill(Math.PI);
+      case "time":
+        for (let i = 0; i < grid.count; i++) out[i] = (grid.startMs + i * grid.stepMs) / 1000;
+        return out;
+      case "start":
+        return out.fill(scope.startMs / 1000);
+      case "end":
+        return out.fill(scope.endMs / 1000);
+      case "step":
+        return out.fill(scope.stepMs / 1000);
+      case "range":
+        return out.fill((scope.endMs - scope.startMs) / 1000);
+      case "min_of":
+      case "max_of": {
+        const a = await this.scalar(first as Expr, grid);
+        const b = await this.scalar(second as Expr, grid);
+        const pick = expr.func.name === "min_of" ? Math.min : Math.max;
+        return a.map((value, i) => pick(value, b[i] as number));
+      }
+      case "scalar": {
+        const columns = await this.collect(first as Expr, grid);
+        for (let i = 0; i < grid.count; i++) {
+          const there = columns.filter(
+            (c) => c.present[i] === 1 && c.histograms?.[i] === undefined,
+          );
+          out[i] = there.length === 1 ? (there[0]?.values[i] as number) : Number.NaN;
+        }
+        return out;
+      }
+      default:
+        throw new QueryExecutionError(`function "${expr.func.name}" is not supported yet`);
+    }
+  }
+
+  #mapped(
+    column: Column,
+    fn: (value: number, step: number) => number | undefined,
+    where: string,
+  ): Column {
+    refuseHistograms(column, where);
+    const delayed = this.#scope.delayedNameRemoval;
+    const out = newColumn(
+      delayed ? column.labels : dropMetadata(column.labels),
+      column.present.length,
+      true,
+    );
+    for (let i = 0; i < out.present.length; i++) {
+      if (column.present[i] === 0) continue;
+      const value = fn(column.values[i] as number, i);
+      if (value === undefined) continue;
+      out.values[i] = value;
+      out.present[i] = 1;
+    }
+    return out;
+  }
+
+  async *#series(
+    selector: VectorSelector,
+    mint: number,
+    maxt: number,
+    grid: Grid,
+    rangeMs: number,
+    func: string,
+  ): AsyncGenerator<readonly SeriesColumns[]> {
+    if (selector.anchored || selector.smoothed) {
+      throw new QueryExecutionError(
+        `${selector.anchored ? "anchored" : "smoothed"} is not supported yet`,
+      );
+    }
+    const batches = this.#scope.queryable.select({
+      mint,
+      maxt,
+      matchers: selector.matchers,
+      skipChunks: false,
+      limit: 0,
+      signal: this.#scope.signal,
+      hints: { stepMs: grid.stepMs, rangeMs, func, grouping: [], by: false },
+      onWarning: (text) => this.warnings.add(text),
+    });
+    for await (const batch of batches) {
+      this.#check();
+      yield batch;
+    }
+  }
+
+  async *#instantSelector(
+    selector: VectorSelector,
+    grid: Grid,
+    sampleTimes: boolean,
+  ): AsyncGenerator<Column[]> {
+    const refs = referenceTimes(grid, {
+      atMs: this.#at(selector.at),
+      offsetMs: this.#duration(selector.offset),
+    });
+    if (refs.length === 0) return;
+    const lookback = this.#scope.lookbackDeltaMs;
+    const mint = (refs[0] as number) - lookback + 1;
+    const maxt = refs[refs.length - 1] as number;
+    for await (const batch of this.#series(selector, mint, maxt, grid, 0, "")) {
+      const out: Column[] = [];
+      let samples = 0;
+      for (const series of batch) {
+        const column = lastSamples(series, refs, lookback, sampleTimes);
+        if (column === null) continue;
+        for (let i = 0; i < grid.count; i++) samples += column.present[i] as number;
+        out.push(column);
+      }
+      this.totalSamples += samples;
+      this.#hold(samples);
+      yield out;
+      this.#held -= samples;
+    }
+  }
+
+  /** The windows of a range selector or subquery, a batch of series at a time. */
+  async *#windows(
+    expr: Expr,
+    grid: Grid,
+    func: string,
+  ): AsyncGenerator<{ labels: Labels; windows: Windows; dropName: boolean }[]> {
+    const inner = unwrap(expr);
+    if (inner.kind === "subquery") {
+      yield await this.#subquery(inner, grid);
+      return;
+    }
+    if (inner.kind !== "matrixSelector")
+      throw new QueryExecutionError(`a ${inner.kind} is not a range vector`);
+    const { selector } = inner;
+    const rangeMs = this.#duration(inner.range);
+    const refs = referenceTimes(grid, {
+      atMs: this.#at(selector.at),
+      offsetMs: this.#duration(selector.offset),
+    });
+    if (refs.length === 0) return;
+    const mint = (refs[0] as number) - rangeMs + 1;
+    const maxt = refs[refs.length - 1] as number;
+    for await (const batch of this.#series(selector, mint, maxt, grid, rangeMs, func)) {
+      let samples = 0;
+      const out = batch.map((series) => {
+        if (series.histograms !== null) {
+          throw new QueryExecutionError(
+            `native histograms in function "${func}" are not supported yet`,
+          );
+        }
+        samples += series.timestamps.length;
+        return {
+          labels: series.labels,
+          windows: windowsOf(series, refs, rangeMs),
+          dropName: false,
+        };
+      });
+      this.totalSamples += samples;
+      this.#hold(samples);
+      yield out;
+      this.#held -= samples;
+    }
+  }
+
+  async #subquery(
+    expr: Subquery,
+    grid: Grid,
+  ): Promise<{ labels: Labels; windows: Windows; dropName: boolean }[]> {
+    const rangeMs = this.#duration(expr.range);
+    const stepMs =
+      (expr.step === null ? 0 : this.#duration(expr.step)) || this.#scope.noStepSubqueryIntervalMs;
+    const refs = referenceTimes(grid, {
+      atMs: this.#at(expr.at),
+      offsetMs: this.#duration(expr.offset),
+    });
+    if (refs.length === 0) return [];
+    const after = (refs[0] as number) - rangeMs;
+    let startMs = stepMs * Math.trunc(after / stepMs);
+    if (startMs <= after) startMs += stepMs;
+    const last = refs[refs.length - 1] as number;
+    const count = last < startMs ? 0 : Math.floor((last - startMs) / stepMs) + 1;
+    if (count === 0) return [];
+    if (count > this.#scope.maxSamples) this.#hold(count);
+    const inner: Grid = { startMs, stepMs, count };
+    const columns =
+      valueType(expr.expr) === "scalar"
+        ? [
+            {
+              ...newColumn(EMPTY_LABELS, count),
+              values: await this.scalar(expr.expr, inner),
+              present: new Uint8Array(count).fill(1),
+            },
+          ]
+        : await this.collect(expr.expr, inner);
+    return columns.map((column) => {
+      refuseHistograms(column, "a subquery");
+      let n = 0;
+      for (let i = 0; i < count; i++) n += column.present[i] as number;
+      const timestamps = new Float64Array(n);
+      const values = new Float64Array(n);
+      n = 0;
+      for (let i = 0; i < count; i++) {
+        if (column.present[i] === 0) continue;
+        timestamps[n] = startMs + i * stepMs;
+        values[n++] = column.values[i] as number;
+      }
+      const series = {
+        labels: column.labels,
+        timestamps,
+        values,
+        histograms: null,
+        startTimestamps: null,
+      };
+      return {
+        labels: column.labels,
+        windows: windowsOf(series, refs, rangeMs),
+        dropName: column.dropName,
+      };
+    });
+  }
+
+  async *#rangeCall(expr: Call, grid: Grid): AsyncGenerator<Column[]> {
+    const name = expr.func.name;
+    const kernel = rangeKernels.get(name);
+    if (kernel === undefined)
+      throw new QueryExecutionError(`function "${name}" is not supported yet`);
+    const matrixArg = expr.args.find((arg) => valueType(arg) === "matrix") as Expr;
+    const args = await Promise.all(
+      expr.args.filter((arg) => arg !== matrixArg).map((arg) => this.scalar(arg, grid)),
+    );
+    if (name === "quantile_over_time")
+      this.#warnQuantile(args[0] as Float64Array, expr.args[0] as Expr);
+    const stepTimes = referenceTimes(grid, { atMs: null, offsetMs: 0 });
+    const delayed = this.#scope.delayedNameRemoval;
+    const drop = !keepsName.has(name);
+    for await (const batch of this.#windows(matrixArg, grid, name)) {
+      const out: Column[] = [];
+      for (const { labels, windows, dropName } of batch) {
+        const column = newColumn(
+          drop && !delayed ? dropMetadata(labels) : labels,
+          grid.count,
+          drop || dropName,
+        );
+        kernel(windows, column, args, stepTimes);
+        if (!column.present.includes(1)) continue;
+        out.push(column);
+        if (name === "rate" || name === "increase") {
+          const metric = labelValue(labels, METRIC_NAME);
+          if (metric !== "" && !/_(total|sum|count|bucket)$/.test(metric)) {
+            this.#annotate(
+              this.infos,
+              "info",
+              `metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${JSON.stringify(metric)}`,
+              matrixArg,
+            );
+          }
+        }
+      }
+      yield out;
+    }
+  }
+
+  #warnQuantile(q: Float64Array, at: Expr): void {
+    for (const value of q) {
+      if (value >= 0 && value <= 1) continue;
+      const text = Number.isNaN(value)
+        ? "NaN"
+        : value === Infinity
+          ? "+Inf"
+          : String(value).replace("Infinity", "Inf");
+      this.#annotate(
+        this.warnings,
+        "warning",
+        `quantile value should be between 0 and 1, got ${text}`,
+        at,
+      );
+    }
+  }
+
+  async *#call(expr: Call, grid: Grid): AsyncGenerator<Column[]> {
+    const name = expr.func.name;
+    const delayed = this.#scope.delayedNameRemoval;
+    const args = expr.args;
+    const first = args[0] as Expr;
+    if (name === "absent_over_time" || name === "absent") {
+      yield [await this.#absent(expr, grid)];
+      return;
+    }
+    if (args.some((arg) => valueType(arg) === "matrix")) {
+      yield* this.#rangeCall(expr, grid);
+      return;
+    }
+    const toDate = DATE_DEFAULTS_TO_NOW.get(name);
+    if (toDate !== undefined && args.length === 0) {
+      const out = newColumn(EMPTY_LABELS, grid.count);
+      for (let i = 0; i < grid.count; i++) {
+        out.values[i] = toDate((grid.startMs + i * grid.stepMs) / 1000, 0, 0) as number;
+        out.present[i] = 1;
+      }
+      yield [out];
+      return;
+    }
+    const map = elementwise.get(name) ?? toDate;
+    if (map !== undefined) {
+      const a = args[1] === undefined ? null : await this.scalar(args[1], grid);
+      const b = args[2] === undefined ? null : await this.scalar(args[2], grid);
+      for await (const batch of this.vector(first, grid)) {
+        yield batch.map((column) =>
+          this.#mapped(
+            column,
+            (value, i) =>
+              map(
+                value,
+                a === null ? Number.NaN : (a[i] as number),
+                b === null ? Number.NaN : (b[i] as number),
+              ),
+            `function "${name}"`,
+          ),
+        );
+      }
+      return;
+    }
+    switch (name) {
+      case "vector": {
+        const values = await this.scalar(first, grid);
+        yield [
+          {
+            ...newColumn(EMPTY_LABELS, grid.count),
+            values,
+            present: new Uint8Array(grid.count).fill(1),
+          },
+        ];
+        return;
+      }
+      case "timestamp": {
+        const inner = unwrap(first);
+        const batches =
+          inner.kind === "vectorSelector"
+            ? this.#instantSelector(inner, grid, true)
+            : this.vector(first, grid);
+        for await (const batch of batches) {
+          yield batch.map((column) =>
+            this.#mapped(
+              { ...column, histograms: null },
+              (value, i) =>
+                inner.kind === "vectorSelector" ? value : (grid.startMs + i * grid.stepMs) / 1000,
+              "timestamp",
+            ),
+          );
+        }
+        return;
+      }
+      case "sort":
+      case "sort_desc":
+      case "sort_by_label":
+      case "sort_by_label_desc":
+        yield this.#sorted(expr, await this.collect(first, grid), grid);
+        return;
+      case "histogram_quantile": {
+        const q = await this.scalar(first, grid);
+        this.#warnQuantile(q, first);
+        const vector = args[1] as Expr;
+        yield classicQuantile(
+          await this.collect(vector, grid),
+          q,
+          delayed,
+          (metric, le) =>
+            this.#annotate(
+              this.warnings,
+              "warning",
+              `bucket label "le" is missing or has a malformed value of ${JSON.stringify(le)} for metric name ${JSON.stringify(metric)}`,
+              vector,
+            ),
+          (metric) =>
+            this.#annotate(
+              this.infos,
+              "info",
+              `input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name ${JSON.stringify(metric)}`,
+              vector,
+            ),
+        );
+        return;
+      }
+      case "label_replace":
+      case "label_join": {
+        const texts = args.slice(1).map(stringOf);
+        const relabel = replaceLabel(name, texts);
+        const out = (await this.collect(first, grid)).map((column) => ({
+          ...column,
+          labels: relabel(column.labels),
+          dropName: texts[0] === METRIC_NAME ? false : column.dropName,
+        }));
+        yield joined(out);
+        return;
+      }
+      default:
+        throw new QueryExecutionError(`function "${name}" is not supported yet`);
+    }
+  }
+
+  #sorted(expr: Call, columns: Column[], grid: Grid): Column[] {
+    if (grid.count !== 1) return columns;
+    const there = columns.filter((column) => column.present[0] === 1);
+    const descending = expr.func.name.endsWith("_desc");
+    if (expr.func.name.startsWith("sort_by_label")) {
+      const names = expr.args.slice(1).map(stringOf);
+      const numeric = new Intl.Collator("en", { numeric: true });
+      return there.sort((a, b) => {
+        for (const name of names) {
+          const x = labelValue(a.labels, name);
+          const y = labelValue(b.labels, name);
+          const order = numeric.compare(x, y) || compareStrings(x, y);
+          if (order !== 0) return descending ? -order : order;
+        }
+        return 0;
+      });
+    }
+    return there.sort((a, b) => {
+      const x = a.values[0] as number;
+      const y = b.values[0] as number;
+      if (Number.isNaN(x) || Number.isNaN(y))
+        return Number(Number.isNaN(x)) - Number(Number.isNaN(y));
+      if (x === y) return 0;
+      return x < y === descending ? 1 : -1;
+    });
+  }
+
+  /** One series of the labels that equality matchers name, where nothing is. */
+  async #absent(expr: Call, grid: Grid): Promise<Column> {
+    const arg = unwrap(expr.args[0] as Expr);
+    const there = new Uint8Array(grid.count);
+    if (expr.func.name === "absent") {
+      for await (const batch of this.vector(arg, grid)) {
+        for (const column of batch)
+          column.present.forEach((bit, i) => (there[i] = (there[i] as number) | bit));
+      }
+    } else {
+      for await (const batch of this.#windows(arg, grid, expr.func.name)) {
+        for (const { windows } of batch) {
+          for (let i = 0; i < grid.count; i++)
+            if ((windows.hi[i] as number) > (windows.lo[i] as number)) there[i] = 1;
+        }
+      }
+    }
+    const selector = arg.kind === "matrixSelector" ? arg.selector : arg;
+    let labels = EMPTY_LABELS;
+    if (selector.kind === "vectorSelector") {
+      const seen = new Map<string, number>();
+      for (const matcher of selector.matchers)
+        seen.set(matcher.name, (seen.get(matcher.name) ?? 0) + 1);
+      labels = labelsFromPairs(
+        selector.matchers
+          .filter((m) => m.type === "=" && m.name !== METRIC_NAME && seen.get(m.name) === 1)
+          .map((m) => [m.name, m.value] as const),
+      );
+    }
+    const out = newColumn(labels, grid.count);
+    for (let i = 0; i < grid.count; i++) {
+      out.present[i] = 1 - (there[i] as number);
+      out.values[i] = 1;
+    }
+    return out;
+  }
+
+  async #binary(expr: Binary, grid: Grid): Promise<Column[]> {
+    const delayed = this.#scope.delayedNameRemoval;
+    const leftScalar = valueType(expr.left) === "scalar";
+    if (leftScalar || valueType(expr.right) === "scalar") {
+      const scalar = await this.scalar(leftScalar ? expr.left : expr.right, grid);
+      const columns = await this.collect(leftScalar ? expr.right : expr.left, grid);
+      return columns.map((column) => withScalar(expr, column, scalar, leftScalar, delayed));
+    }
+    const left = await this.collect(expr.left, grid);
+    const right = await this.collect(expr.right, grid);
+    if (isSetOp(expr.op)) return setOperation(expr, left, right, grid.count);
+    return vectorOperation(expr, left, right, grid.count, delayed);
+  }
+
+  async #aggregation(expr: Aggregation, grid: Grid): Promise<Column[]> {
+    if (foldable.has(expr.op)) {
+      const folder = new Folder(expr, grid.count);
+      for await (const batch of this.#distinct(expr.expr, grid))
+        for (const column of batch) folder.add(column);
+      const out = folder.result();
+      this.#hold(out.length * grid.count);
+      return out;
+    }
+    if (expr.op === "count_values") {
+      const name = stringOf(expr.param as Expr);
+      return valueCounts(expr, await this.collect(expr.expr, grid), name, grid.count);
+    }
+    if (expr.op === "limit_ratio")
+      throw new QueryExecutionError(`aggregation "limit_ratio" is not supported yet`);
+    const param = await this.scalar(expr.param as Expr, grid);
+    const columns = await this.collect(expr.expr, grid);
+    if (expr.op === "quantile") {
+      this.#warnQuantile(param, expr.param as Expr);
+      return quantiles(expr, columns, param);
+    }
+    return selected(expr, columns, param);
+  }
+
+  /** What an operator reads: functions that dropped names may have made two series of one name. */
+  async *#distinct(expr: Expr, grid: Grid): AsyncGenerator<Column[]> {
+    const inner = unwrap(expr);
+    const mayCollide =
+      inner.kind === "call" && !this.#scope.delayedNameRemoval && !namesOneMetric(inner);
+    if (mayCollide) yield joined(await this.collect(inner, grid));
+    else yield* this.vector(inner, grid);
+  }
+}
+
+/** Whether every series below the call has the same metric name, so that dropping it cannot make two alike. */
+function namesOneMetric(call: Call): boolean {
+  const arg = call.args
+    .map(unwrap)
+    .find((a) => a.kind === "vectorSelector" || a.kind === "matrixSelector");
+  if (arg === undefined) return false;
+  const selector = arg.kind === "matrixSelector" ? arg.selector : arg;
+  return (
+    selector.kind === "vectorSelector" &&
+    selector.matchers.some((m) => m.name === METRIC_NAME && m.type === "=" && m.value !== "")
+  );
+}
+
+export function stringOf(expr: Expr): string {
+  const inner = unwrap(expr);
+  if (inner.kind !== "string") throw new QueryExecutionError(`a ${inner.kind} is not a string`);
+  return inner.value;
+}
+
+/** Removes the names that were to go, at the end of a query. */
+export function withNamesDropped(columns: readonly Column[]): Column[] {
+  return joined(
+    columns.map((column) =>
+      column.dropName ? { ...column, labels: dropMetadata(column.labels) } : column,
+    ),
+  );
+}

@@ -1,0 +1,83 @@
+/** From a series' samples to the steps of a grid: the last sample in the lookback, or the window of each step. */
+
+import { type Histogram, isStale, type SeriesColumns, wordsOf } from "@torus/model";
+import { type Column, type Grid, newColumn } from "./column.ts";
+import type { Windows } from "./functions/range.ts";
+
+/** Where a selector looks: `atMs` pins every step to one time; `offsetMs` looks back. */
+export type Placement = { atMs: number | null; offsetMs: number };
+
+/** The time each step looks at, in ms. Ascending. */
+export function referenceTimes(grid: Grid, placement: Placement): Float64Array {
+  const out = new Float64Array(grid.count);
+  for (let i = 0; i < grid.count; i++) {
+    out[i] = (placement.atMs ?? grid.startMs + i * grid.stepMs) - placement.offsetMs;
+  }
+  return out;
+}
+
+/**
+ * The last sample in (ref - lookbackMs, ref] of each step, none when that is a staleness marker.
+ * `sampleTimes` gives the samples' own times in seconds instead of their values.
+ */
+export function lastSamples(
+  series: SeriesColumns,
+  refs: Float64Array,
+  lookbackMs: number,
+  sampleTimes: boolean,
+): Column | null {
+  const { timestamps, values, histograms } = series;
+  const words = wordsOf(values);
+  const out = newColumn(series.labels, refs.length);
+  let next = 0;
+  let found = false;
+  for (let i = 0; i < refs.length; i++) {
+    const ref = refs[i] as number;
+    while (next < timestamps.length && (timestamps[next] as number) <= ref) next++;
+    const at = next - 1;
+    if (at < 0 || (timestamps[at] as number) <= ref - lookbackMs) continue;
+    const histogram = histograms?.[at];
+    if (histogram === undefined ? isStale(words, at) : histogram.sumIsStale) continue;
+    found = true;
+    out.present[i] = 1;
+    if (sampleTimes) out.values[i] = (timestamps[at] as number) / 1000;
+    else if (histogram === undefined) out.values[i] = values[at] as number;
+    else {
+      out.histograms ??= Array.from<Histogram | undefined>({ length: refs.length });
+      out.histograms[i] = histogram;
+    }
+  }
+  return found ? out : null;
+}
+
+/** The windows (ref - rangeMs, ref] over the samples that are not staleness markers. */
+export function windowsOf(series: SeriesColumns, refs: Float64Array, rangeMs: number): Windows {
+  let { timestamps, values } = series;
+  const words = wordsOf(values);
+  let stale = 0;
+  for (let i = 0; i < timestamps.length; i++) if (isStale(words, i)) stale++;
+  if (stale > 0) {
+    const keptTimes = new Float64Array(timestamps.length - stale);
+    const keptValues = new Float64Array(timestamps.length - stale);
+    let n = 0;
+    for (let i = 0; i < timestamps.length; i++) {
+      if (isStale(words, i)) continue;
+      keptTimes[n] = timestamps[i] as number;
+      keptValues[n++] = values[i] as number;
+    }
+    timestamps = keptTimes;
+    values = keptValues;
+  }
+  const lo = new Int32Array(refs.length);
+  const hi = new Int32Array(refs.length);
+  let from = 0;
+  let to = 0;
+  for (let i = 0; i < refs.length; i++) {
+    const ref = refs[i] as number;
+    while (to < timestamps.length && (timestamps[to] as number) <= ref) to++;
+    while (from < to && (timestamps[from] as number) <= ref - rangeMs) from++;
+    lo[i] = from;
+    hi[i] = to;
+  }
+  return { timestamps, values, lo, hi, ends: refs, rangeMs };
+}
