@@ -117,3 +117,18 @@ test("a record larger than a segment is refused, and truncation leaves the curre
     expect(listSegments(dir)).toEqual([3]);
     writer.close();
   }));
+
+test("a record that begins where a page has room for a part's header alone is read back", () =>
+  withDir((dir) => {
+    for (const free of [6, 7, 8]) {
+      const log = path.join(dir, String(free));
+      const writer = new LogWriter(log, { compression: "none" });
+      // The header of the first record's only part takes seven bytes as well.
+      const written = [PAGE_SIZE - 7 - free, 100].map((length) => new Uint8Array(length).fill(1));
+      writer.log(written);
+      writer.close();
+      const { out, damage } = readAll(log);
+      expect(out).toEqual(written.map(digest));
+      expect(damage).toBeNull();
+    }
+  }));

@@ -187,6 +187,7 @@ function frame(
 ): number {
   let left = data.length;
   let end = from;
+  let begun = false;
   for (;;) {
     const room = PAGE_SIZE - (end % PAGE_SIZE);
     if (room < PART_HEADER_SIZE) {
@@ -195,7 +196,9 @@ function frame(
       continue;
     }
     const size = Math.min(left, room - PART_HEADER_SIZE);
-    const first = left === data.length;
+    // Not by what is left: where seven bytes of a page are free, the first part holds nothing.
+    const first = !begun;
+    begun = true;
     const last = size === left;
     const type = first
       ? last
