@@ -27,6 +27,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "serve blocks from the bucket over StoreAPI",
     load: async () => (await import("./commands/store.ts")).store,
   },
+  query: {
+    summary: "answer the Prometheus HTTP API from the StoreAPI of many endpoints",
+    load: async () => (await import("./commands/query.ts")).query,
+  },
   "tools hashring": {
     summary: "print the owners of the series on standard input",
     load: async () => (await import("./commands/tools-hashring.ts")).toolsHashring,

@@ -1,0 +1,180 @@
+/** `torus query`: Prometheus' HTTP API over the StoreAPI of many endpoints, replicas made one. */
+
+import type { Matcher } from "@torus/model";
+import { Engine } from "@torus/promql";
+import { mountApi } from "@torus/query";
+import { createGrpcJsClient } from "@torus/server";
+import { Endpoint, EndpointSet, ProxyQueryable } from "@torus/store";
+import { defineCommand } from "../command.ts";
+import { commonFlags, runComponent } from "../component.ts";
+import { flag, flagGroup } from "../flags.ts";
+
+export const query = defineCommand({
+  name: "query",
+  summary: "answer the Prometheus HTTP API from the StoreAPI of many endpoints",
+  flags: {
+    ...commonFlags,
+    ...flagGroup("Endpoints", {
+      endpoint: flag.strings("Address of a StoreAPI endpoint; repeatable.", {
+        placeholder: "HOST:PORT",
+      }),
+      "endpoint-strict": flag.strings("An endpoint that is asked also while its Info fails.", {
+        placeholder: "HOST:PORT",
+      }),
+      "endpoint.info-interval": flag.duration("Pause between two Info calls.", {
+        default: "5s",
+        hidden: true,
+      }),
+      "endpoint.info-timeout": flag.duration("Time that an Info call may take.", {
+        default: "5s",
+        hidden: true,
+      }),
+      "store.unhealthy-timeout": flag.duration(
+        "Time after which a silent endpoint is not listed.",
+        {
+          default: "5m",
+        },
+      ),
+      "store.response-timeout": flag.duration("Longest wait for a frame; 0 for no limit.", {
+        default: "0s",
+      }),
+    }),
+    ...flagGroup("Queries", {
+      "query.replica-label": flag.strings("Label that tells replicas apart; repeatable."),
+      "query.ring-replica-label": flag.strings(
+        "Label that tells a hashring's copies of the same samples apart; repeatable.",
+      ),
+      "deduplication.func": flag.choice("How replicas become one.", ["penalty", "chain"], {
+        default: "penalty",
+      }),
+      "query.timeout": flag.duration("Time that a query may take.", { default: "2m" }),
+      "query.max-concurrent": flag.integer("Queries at a time.", { default: "20" }),
+      "query.max-samples": flag.integer("Samples that a query may hold at a time.", {
+        default: "50000000",
+      }),
+      "query.lookback-delta": flag.duration("How far an instant selector looks back.", {
+        default: "5m",
+      }),
+      "query.default-step": flag.duration("Least step of a range query that names none.", {
+        default: "1s",
+      }),
+      "query.partial-response": flag.boolean("Answer without the endpoints that fail.", {
+        default: true,
+      }),
+      "query.auto-downsampling": flag.boolean("Choose the resolution by the step."),
+      "query.tenant-header": flag.string("Header that names the tenant.", {
+        default: "THANOS-TENANT",
+      }),
+      "query.default-tenant-id": flag.string("Tenant of requests that name none.", {
+        default: "default-tenant",
+      }),
+      "web.disable-cors": flag.boolean("Send no CORS headers."),
+    }),
+  },
+  run: (config, env) =>
+    runComponent("query", config, env, async ({ log, lifecycle, http }) => {
+      const maxMessageBytes = config["grpc-max-message-size"];
+      const connect = (isStrict: boolean) => (address: string) =>
+        new Endpoint(createGrpcJsClient(address, { maxMessageBytes }), isStrict);
+      const endpoints = new EndpointSet(
+        [...config.endpoint.map(connect(false)), ...config["endpoint-strict"].map(connect(true))],
+        {
+          infoIntervalMs: config["endpoint.info-interval"],
+          infoTimeoutMs: config["endpoint.info-timeout"],
+          unhealthyTimeoutMs: config["store.unhealthy-timeout"],
+          now: Date.now,
+          log,
+        },
+      );
+      lifecycle.add("endpoints", { stop: () => endpoints.stop() });
+      const engine = new Engine({
+        lookbackDeltaMs: config["query.lookback-delta"],
+        maxSamples: config["query.max-samples"],
+        timeoutMs: config["query.timeout"],
+        now: Date.now,
+      });
+      mountApi(http.app, {
+        engine: {
+          instant: (data, text, timeMs, options) => engine.instant(data, text, timeMs, options),
+          range: (data, text, { startMs, endMs, stepMs }, options) =>
+            engine.range(data, text, startMs, endMs, stepMs, options),
+        },
+        data: (wanted) =>
+          new ProxyQueryable({
+            endpoints: chosen(endpoints.stores(), wanted.storeMatch),
+            dedup: wanted.dedup,
+            ringReplicaLabels: config["query.ring-replica-label"],
+            replicaLabels: wanted.replicaLabels ?? config["query.replica-label"],
+            algorithm: config["deduplication.func"],
+            partialResponse: wanted.partialResponse,
+            responseTimeoutMs: config["store.response-timeout"],
+            maxResolutionMs: wanted.maxResolutionMs,
+            tenant: wanted.tenant,
+          }),
+        stores: () => storesJson(endpoints.listed()),
+        flags: Object.fromEntries(
+          Object.entries(config).map(([name, value]) => [name, String(value)]),
+        ),
+        buildInfo: {
+          version: env.version,
+          revision: "",
+          branch: "",
+          buildUser: "",
+          buildDate: "",
+          goVersion: "",
+        },
+        timeoutMs: config["query.timeout"],
+        maxConcurrent: config["query.max-concurrent"],
+        lookbackDeltaMs: config["query.lookback-delta"],
+        defaultStepMs: config["query.default-step"],
+        partialResponse: config["query.partial-response"],
+        autoDownsampling: config["query.auto-downsampling"],
+        tenantHeader: config["query.tenant-header"],
+        defaultTenant: config["query.default-tenant-id"],
+        corsDisabled: config["web.disable-cors"],
+        now: Date.now,
+      });
+      await endpoints.start();
+    }),
+});
+
+/** Those that pass one of the selectors on `__address__`; all when there are none. */
+function chosen(
+  endpoints: readonly Endpoint[],
+  storeMatch: readonly (readonly Matcher[])[],
+): readonly Endpoint[] {
+  if (storeMatch.length === 0) return endpoints;
+  return endpoints.filter(({ address }) =>
+    storeMatch.some((matchers) =>
+      matchers.every((each) => each.name === "__address__" && each.matches(address)),
+    ),
+  );
+}
+
+/** The data of `/api/v1/stores`, as Thanos shows it: endpoints by component. */
+function storesJson(endpoints: readonly Endpoint[]): string {
+  const byComponent = new Map<string, string[]>();
+  for (const { address, info, lastError, lastCheckMs } of endpoints) {
+    const component = info?.componentType ?? "unknown";
+    const labelSets = (info?.labelSets ?? []).map((labels) => {
+      const pairs = labels.flatMap((name, i) => (i % 2 === 0 ? [[name, labels[i + 1] ?? ""]] : []));
+      return Object.fromEntries(pairs) as Record<string, string>;
+    });
+    const fields = [
+      `"name":${JSON.stringify(address)}`,
+      `"lastCheck":${JSON.stringify(new Date(lastCheckMs).toISOString())}`,
+      `"lastError":${lastError === "" ? "null" : JSON.stringify(lastError)}`,
+      `"labelSets":${JSON.stringify(labelSets)}`,
+      `"minTime":${int64(info?.store?.minTime ?? 0)}`,
+      `"maxTime":${int64(info?.store?.maxTime ?? 0)}`,
+    ];
+    byComponent.set(component, [...(byComponent.get(component) ?? []), `{${fields.join(",")}}`]);
+  }
+  const all = [...byComponent].map(([name, list]) => `${JSON.stringify(name)}:[${list.join(",")}]`);
+  return `{${all.join(",")}}`;
+}
+
+/** The ends of int64 are no float64: JSON gets them in full. */
+function int64(ms: number): string {
+  return BigInt.asIntN(64, ms >= 2 ** 63 ? 2n ** 63n - 1n : BigInt(ms)).toString();
+}
