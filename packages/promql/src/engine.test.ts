@@ -68,6 +68,14 @@ test("a window is open on the left", async () => {
   expect(result.type === "vector" && result.series[0]?.values[0]).toBe(2);
 });
 
+test("a range selector as an instant query gives the samples themselves", async () => {
+  const data = storage(counter("a", Float64Array.of(1, 2, 3, 4, 5)));
+  const result = await engine.instant(data, "x_total[30s]", 60_000);
+  if (result.type !== "matrix") throw new Error(result.type);
+  expect([...(result.series[0]?.timestamps ?? [])]).toEqual([45_000, 60_000]);
+  expect([...(result.series[0]?.values ?? [])]).toEqual([4, 5]);
+});
+
 test("a staleness marker ends a series for selectors and is no sample of a window", async () => {
   const values = Float64Array.of(1, 2, 3);
   setStale(values, 2);

@@ -59,7 +59,7 @@ export class Engine {
         return { type: "vector", series: seriesOf(columns, grid), ...rest() };
       }
       case "matrix":
-        throw new QueryExecutionError("a range vector as result is not supported yet");
+        return { type: "matrix", series: await run.rangeVector(expr, timeMs), ...rest() };
     }
   }
 

@@ -4,8 +4,10 @@
  */
 
 import {
+  compareLabels,
   compareStrings,
   EMPTY_LABELS,
+  type Histogram,
   type Labels,
   labelsFromPairs,
   labelValue,
@@ -41,6 +43,7 @@ import { rangeKernels, type Windows } from "./functions/range.ts";
 import { describePosition } from "./parse/parse-error.ts";
 import { durationMs } from "./plan/durations.ts";
 import { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
+import type { ResultSeries } from "./result.ts";
 import { lastSamples, referenceTimes, windowsOf } from "./scan.ts";
 
 export type QueryScope = {
@@ -74,6 +77,12 @@ const foldable: ReadonlySet<string> = new Set([
   "group",
   "stddev",
   "stdvar",
+]);
+
+const histogramReaders: ReadonlyMap<string, (histogram: Histogram) => number> = new Map([
+  ["histogram_count", (histogram: Histogram) => histogram.count],
+  ["histogram_sum", (histogram: Histogram) => histogram.sum],
+  ["histogram_avg", (histogram: Histogram) => histogram.sum / histogram.count],
 ]);
 
 function unwrap(expr: Expr): Expr {
@@ -244,12 +253,13 @@ export class Evaluation {
     }
   }
 
+  /** `where` names an operation that histograms cannot pass yet; null for one that leaves them out. */
   #mapped(
     column: Column,
     fn: (value: number, step: number) => number | undefined,
-    where: string,
+    where: string | null,
   ): Column {
-    refuseHistograms(column, where);
+    if (where !== null) refuseHistograms(column, where);
     const delayed = this.#scope.delayedNameRemoval;
     const out = newColumn(
       delayed ? column.labels : dropMetadata(column.labels),
@@ -257,7 +267,7 @@ export class Evaluation {
       true,
     );
     for (let i = 0; i < out.present.length; i++) {
-      if (column.present[i] === 0) continue;
+      if (column.present[i] === 0 || column.histograms?.[i] !== undefined) continue;
       const value = fn(column.values[i] as number, i);
       if (value === undefined) continue;
       out.values[i] = value;
@@ -520,9 +530,16 @@ export class Evaluation {
                 a === null ? Number.NaN : (a[i] as number),
                 b === null ? Number.NaN : (b[i] as number),
               ),
-            `function "${name}"`,
+            null,
           ),
         );
+      }
+      return;
+    }
+    const read = histogramReaders.get(name);
+    if (read !== undefined) {
+      for await (const batch of this.vector(first, grid)) {
+        yield batch.map((column) => this.#readHistograms(column, read));
       }
       return;
     }
@@ -604,9 +621,42 @@ export class Evaluation {
     }
   }
 
+  #readHistograms(column: Column, read: (histogram: Histogram) => number): Column {
+    const delayed = this.#scope.delayedNameRemoval;
+    const labels = delayed ? column.labels : dropMetadata(column.labels);
+    const out = newColumn(labels, column.present.length, true);
+    for (let i = 0; i < out.present.length; i++) {
+      const histogram = column.present[i] === 1 ? column.histograms?.[i] : undefined;
+      if (histogram === undefined) continue;
+      out.values[i] = read(histogram);
+      out.present[i] = 1;
+    }
+    return out;
+  }
+
+  /** A range selector or subquery as the result of an instant query: the samples of its one window. */
+  async rangeVector(expr: Expr, timeMs: number): Promise<ResultSeries[]> {
+    const out: ResultSeries[] = [];
+    for await (const batch of this.#windows(expr, { startMs: timeMs, stepMs: 1, count: 1 }, "")) {
+      for (const { labels, windows, dropName } of batch) {
+        const lo = windows.lo[0] as number;
+        const hi = windows.hi[0] as number;
+        if (hi <= lo) continue;
+        this.#hold(hi - lo);
+        out.push({
+          labels: dropName ? dropMetadata(labels) : labels,
+          timestamps: windows.timestamps.slice(lo, hi),
+          values: windows.values.slice(lo, hi),
+          histograms: null,
+        });
+      }
+    }
+    return out.sort((a, b) => compareLabels(a.labels, b.labels));
+  }
+
   #sorted(expr: Call, columns: Column[], grid: Grid): Column[] {
     if (grid.count !== 1) return columns;
-    const there = columns.filter((column) => column.present[0] === 1);
+    let there = columns.filter((column) => column.present[0] === 1);
     const descending = expr.func.name.endsWith("_desc");
     if (expr.func.name.startsWith("sort_by_label")) {
       const names = expr.args.slice(1).map(stringOf);
@@ -621,6 +671,7 @@ export class Evaluation {
         return 0;
       });
     }
+    there = there.filter((column) => column.histograms?.[0] === undefined);
     return there.sort((a, b) => {
       const x = a.values[0] as number;
       const y = b.values[0] as number;
