@@ -16,7 +16,7 @@ export async function send(
 ): Promise<void> {
   response.statusCode = status;
   response.setHeader("content-type", "application/json");
-  response.setHeader("vary", "Accept-Encoding");
+  response.appendHeader("vary", "Accept-Encoding");
   const iterator = parts[Symbol.iterator]();
   let { value: part, done } = iterator.next() as IteratorResult<Buffer, undefined>;
   const encoding = accepted(request.headers["accept-encoding"]);

@@ -1,0 +1,72 @@
+/** The API over HTTP, with the real engine over no data. */
+
+import type { Queryable } from "@torus/model";
+import { Engine } from "@torus/promql";
+import { createHttpMetrics, createLogger, HttpServer } from "@torus/server";
+import { Registry } from "prom-client";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { mountApi } from "./api.ts";
+
+const empty: Queryable = {
+  async *select() {
+    yield [];
+  },
+  labelNames: () => Promise.resolve([]),
+  labelValues: () => Promise.resolve([]),
+};
+
+const log = createLogger({ level: "error", format: "logfmt", now: Date.now, write: () => {} });
+const server = new HttpServer({ log, metrics: createHttpMetrics(new Registry()) });
+let base: string;
+
+beforeAll(async () => {
+  const engine = new Engine({ timeoutMs: 60_000, now: Date.now });
+  mountApi(server.app, {
+    engine: {
+      instant: (data, text, timeMs, options) => engine.instant(data, text, timeMs, options),
+      range: (data, text, { startMs, endMs, stepMs }, options) =>
+        engine.range(data, text, startMs, endMs, stepMs, options),
+    },
+    data: () => empty,
+    stores: () => "{}",
+    flags: {},
+    buildInfo: {},
+    timeoutMs: 60_000,
+    maxConcurrent: 4,
+    lookbackDeltaMs: 300_000,
+    defaultStepMs: 1000,
+    partialResponse: true,
+    autoDownsampling: false,
+    tenantHeader: "THANOS-TENANT",
+    defaultTenant: "default-tenant",
+    corsDisabled: false,
+    now: Date.now,
+  });
+  base = `http://${await server.listen("127.0.0.1:0")}/api/v1`;
+});
+afterAll(() => server.stop(0));
+
+test.each<[path: string, status: number, body: string]>([
+  ["query?query=1%2B1&time=4", 200, '{"resultType":"scalar","result":[4,"2"]}'],
+  [
+    "query?query=1e21&time=4.5",
+    200,
+    '{"resultType":"scalar","result":[4.500,"1000000000000000000000"]}',
+  ],
+  ["query?query=up&time=4", 200, '{"resultType":"vector","result":[]}'],
+  ["query_range?query=1&start=0&end=1&step=1", 200, '[{"metric":{},"values":[[0,"1"],[1,"1"]]}]'],
+  ["query?query=up%7B", 400, "1:4: parse error: unexpected end of input inside braces"],
+  ["query_range?query=1&start=0&end=11001&step=1", 400, "exceeded maximum resolution of 11,000"],
+  ["query?query=up&time=abc", 400, 'cannot parse \\"abc\\" to a valid timestamp'],
+  ["series", 400, "no match[] parameter provided"],
+])("GET %s answers %d", async (path, status, body) => {
+  const response = await fetch(`${base}/${path}`);
+  expect(await response.text()).toContain(body);
+  expect(response.status).toBe(status);
+});
+
+test("an answer depends on the origin and on the encodings taken, and says so", async () => {
+  const response = await fetch(`${base}/query?query=1`, { headers: { origin: "http://grafana" } });
+  expect(response.headers.get("vary")).toBe("Origin, Accept-Encoding");
+  expect(response.headers.get("access-control-allow-origin")).toBe("*");
+});
