@@ -192,8 +192,9 @@ export function vectorOperation(
   const swapped = matching.card === "one-to-many";
   const many = swapped ? right : left;
   const one = swapped ? left : right;
-  const fillMany = swapped ? matching.fillRight : matching.fillLeft;
-  const fillOne = swapped ? matching.fillLeft : matching.fillRight;
+  // As in Prometheus, fill_left stands for the many side also when that is written on the right.
+  const fillMany = matching.fillLeft;
+  const fillOne = matching.fillRight;
   const manyPresent = anyPresent(many, count);
   const results = new Map<string, { column: Column }>();
   const resultLabels = resultLabelsOf(node, matching, delayed);
@@ -257,8 +258,16 @@ export function vectorOperation(
       let matched = false;
       for (const column of group.left) {
         if (column.present[i] === 0) continue;
+        if (partner === null && fillOne === null) {
+          matched = true;
+          continue;
+        }
+        if (matched && matching.card === "one-to-one") {
+          throw new QueryExecutionError(
+            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+          );
+        }
         matched = true;
-        if (partner === null && fillOne === null) continue;
         const drop = delayed && (dropsName(node) || column.dropName);
         emit(i, labelsFor(column, partner), column, partner, drop);
       }
