@@ -580,6 +580,9 @@ export class Evaluation {
         yield this.#sorted(expr, await this.collect(first, grid), grid);
         return;
       case "histogram_quantile": {
+        // Names are known to the annotation only while they are not dropped early.
+        const named = (metric: string) =>
+          delayed && metric !== "" ? ` for metric name ${JSON.stringify(metric)}` : "";
         const q = await this.scalar(first, grid);
         this.#warnQuantile(q, first);
         const vector = args[1] as Expr;
@@ -591,14 +594,14 @@ export class Evaluation {
             this.#annotate(
               this.warnings,
               "warning",
-              `bucket label "le" is missing or has a malformed value of ${JSON.stringify(le)} for metric name ${JSON.stringify(metric)}`,
+              `bucket label "le" is missing or has a malformed value of ${JSON.stringify(le)}${named(metric)}`,
               vector,
             ),
           (metric) =>
             this.#annotate(
               this.infos,
               "info",
-              `input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name ${JSON.stringify(metric)}`,
+              `input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)${named(metric)}`,
               vector,
             ),
         );
