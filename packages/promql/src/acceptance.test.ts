@@ -1,0 +1,38 @@
+import { existsSync, readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { Engine } from "./engine.ts";
+import { ALL_FEATURES } from "./parse.ts";
+import { runScript } from "./promqltest/run.ts";
+
+const folder = "/work/shared/promqltest";
+
+const engine = new Engine({
+  timeoutMs: 60_000,
+  now: () => 0,
+  enabledFeatures: new Set([...ALL_FEATURES, "promql-delayed-name-removal" as const]),
+});
+
+/** Script files of which every case passes; those that need what is not built are not among them. */
+const files: readonly (readonly [name: string, cases: number])[] = [
+  ["at_modifier", 47],
+  ["collision", 1],
+  ["duration_expression", 35],
+  ["fill-modifier", 28],
+  ["literals", 15],
+  ["selectors", 19],
+  ["staleness", 10],
+  ["trig_functions", 11],
+  ["type_and_unit", 35],
+  ["thanos-multistore/aggregators", 25],
+];
+
+describe.skipIf(!existsSync(folder))("script tests (skipped where their files are missing)", () => {
+  test.each(files)("%s passes whole: %i cases", async (name, cases) => {
+    const report = await runScript(readFileSync(`${folder}/${name}.test`, "utf8"), {
+      instant: (storage, query, timeMs) => engine.instant(storage, query, timeMs),
+      range: (storage, query, { startMs, endMs, stepMs }) =>
+        engine.range(storage, query, startMs, endMs, stepMs),
+    });
+    expect(report).toEqual({ passed: cases, failures: [] });
+  });
+});
