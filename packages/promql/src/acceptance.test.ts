@@ -4,7 +4,7 @@ import { Engine } from "./engine.ts";
 import { ALL_FEATURES } from "./parse.ts";
 import { runScript } from "./promqltest/run.ts";
 
-const folder = "/work/shared/promqltest";
+const folder = new URL("../../../../shared/promqltest/", import.meta.url);
 
 const engine = new Engine({
   timeoutMs: 60_000,
@@ -28,7 +28,7 @@ const files: readonly (readonly [name: string, cases: number])[] = [
 
 describe.skipIf(!existsSync(folder))("script tests (skipped where their files are missing)", () => {
   test.each(files)("%s passes whole: %i cases", async (name, cases) => {
-    const report = await runScript(readFileSync(`${folder}/${name}.test`, "utf8"), {
+    const report = await runScript(readFileSync(new URL(`${name}.test`, folder), "utf8"), {
       instant: (storage, query, timeMs) => engine.instant(storage, query, timeMs),
       range: (storage, query, { startMs, endMs, stepMs }) =>
         engine.range(storage, query, startMs, endMs, stepMs),
