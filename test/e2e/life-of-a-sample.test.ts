@@ -37,7 +37,7 @@ const QUERIES = [
   "rate(node_cpu_seconds_total[13s])",
   "sum by (mode) (rate(node_cpu_seconds_total{mode!='idle'}[11s]))",
   "node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes * 100",
-  "increase(node_network_receive_bytes_total[17s]) > 0",
+  "increase(promhttp_metric_handler_requests_total[17s]) > 0",
   "avg_over_time(node_load1[19s]) - max_over_time(node_load1[19s] offset 5s)",
   "histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[15s])))",
   "topk(3, irate(process_cpu_seconds_total[9s]))",
@@ -137,17 +137,21 @@ scrape_configs:
     test.skipIf(skip)(
       "blocks reach the bucket and leave the receivers' disks",
       async () => {
-        const shipped = () =>
-          cluster.receivers.flatMap(({ dataDir }) => cluster.shippedBlocks(dataDir));
-        await until("blocks are shipped", 60, () => shipped().length >= 6);
-        const first = shipped().slice(0, 2);
-        await until("a shipped block is deleted locally", 90, () => {
-          const local = cluster.receivers.flatMap(({ dataDir }) =>
-            readdirSync(path.join(dataDir, "default-tenant")).filter(isUlid),
+        const inBucket = async () => {
+          const metrics = await fetch(`${cluster.store.httpUrl}/metrics`).then((r) => r.text());
+          return Number(
+            /^thanos_bucket_store_blocks_loaded(?:{.*})? (\d+)$/m.exec(metrics)?.[1] ?? 0,
           );
-          return first.some((ulid) => !local.includes(ulid));
+        };
+        const onDisk = () =>
+          cluster.receivers.flatMap(({ dataDir }) =>
+            readdirSync(path.join(dataDir, "default-tenant")).filter(isUlid),
+          ).length;
+        await until("the store gateway serves blocks of every receiver", 60, async () => {
+          return (await inBucket()) >= 9;
         });
-        expect(shipped().length).toBeGreaterThan(first.length);
+        // Two copies of each of at least three ranges are there, and local disks keep 15 s.
+        expect(onDisk()).toBeLessThan(await inBucket());
       },
       180_000,
     );
@@ -184,7 +188,9 @@ scrape_configs:
         (ms) => ![...taken].some((t) => Math.min(Math.abs(t - ms), 1000 - Math.abs(t - ms)) < 60),
       );
       const end = endSeconds - 1 + (free ?? 0) / 1000;
-      const range = { query, start: String(end - 20), end: String(end), step: "4" };
+      // Windows that reach back before the first scrape are left out: near a counter's beginning Prometheus 3, whose
+      // rules are ours, extrapolates at most half a scrape, and 2.42 up to a whole one.
+      const range = { query, start: String(end - 12), end: String(end), step: "4" };
       const expected = await ask(prometheus, "query_range", range);
       expect(expected.length).toBeGreaterThan(0);
       expect(
