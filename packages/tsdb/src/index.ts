@@ -1,3 +1,13 @@
+export {
+  type ChunkColumns,
+  chunkSampleCount,
+  decodeChunk,
+  decodeSamples,
+  withoutStartTimes,
+} from "./chunkenc/chunk-samples.ts";
+export { HistogramAppender, histogramEncoding } from "./chunkenc/histogram-appender.ts";
+export { fromModelHistogram, toModelHistogram } from "./chunkenc/stored-histogram.ts";
+export { ChunkMalformedError } from "./chunkenc/xor-window.ts";
 export type { TsdbOptions } from "./db.ts";
 export { Tsdb, TsdbClosedError } from "./db.ts";
 export { DirectoryLockedError } from "./db-lock.ts";
