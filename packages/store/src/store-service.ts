@@ -30,6 +30,7 @@ import {
   writeSeries,
 } from "@torus/protocol";
 import { type GrpcCall, GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
+import { withoutStartTimes } from "@torus/tsdb";
 import { AGGREGATE_ORDER, splitAggregates } from "./bucket/aggregates.ts";
 import { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
 import { relabelSeries } from "./relabelled.ts";
@@ -263,9 +264,10 @@ function withAggregates(
   chunks: readonly Chunk[],
   wanted: readonly number[],
 ): readonly OutgoingChunk[] {
-  if (!chunks.some((chunk) => chunk.encoding === ChunkEncoding.AGGREGATE)) return chunks;
+  if (!chunks.some(({ encoding }) => encoding > ChunkEncoding.FLOAT_HISTOGRAM)) return chunks;
   return chunks.map((chunk): OutgoingChunk => {
-    if (chunk.encoding !== ChunkEncoding.AGGREGATE) return chunk;
+    // StoreAPI has no number for encodings with start timestamps.
+    if (chunk.encoding !== ChunkEncoding.AGGREGATE) return withoutStartTimes(chunk);
     const split = splitAggregates(chunk.data);
     const parts = AGGREGATE_ORDER.flatMap((aggregate) => {
       const part = split[aggregate];

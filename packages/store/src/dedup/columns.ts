@@ -5,21 +5,30 @@
  */
 
 import { xorDecodeChunk } from "@torus/kernels";
-import { ChunkEncoding } from "@torus/model";
+import { ChunkEncoding, type Histogram } from "@torus/model";
 import { claimedSamples } from "@torus/protocol";
+import { decodeChunk } from "@torus/tsdb";
 import { AggregatesUnequalError, type SampleChunk } from "./averages.ts";
 
 export type Columns = {
   /** Milliseconds, ascending. */
   timestamps: Float64Array;
   values: Float64Array;
+  /** Undefined where the sample is a float; null where all are. */
+  histograms: readonly (Histogram | undefined)[] | null;
 };
 
-/** A chunk that holds native histograms, which the columns here cannot. */
-export class HistogramChunkError extends Error {
+export const NO_COLUMNS: Columns = {
+  timestamps: new Float64Array(0),
+  values: new Float64Array(0),
+  histograms: null,
+};
+
+/** An average of native histograms, which nobody divides yet. */
+export class HistogramAverageError extends Error {
   constructor(encoding: number) {
-    super(`native histograms (chunk encoding ${encoding}) are not supported in queries yet`);
-    this.name = "HistogramChunkError";
+    super(`averages of native histograms (chunk encoding ${encoding}) are not supported yet`);
+    this.name = "HistogramAverageError";
   }
 }
 
@@ -28,6 +37,8 @@ export class ColumnBuilder {
   #timestamps: Float64Array;
   #values: Float64Array;
   #words: Uint32Array;
+  /** Made by the first histogram; a hole is a float. */
+  #histograms: (Histogram | undefined)[] | null = null;
   length = 0;
 
   constructor(capacity: number) {
@@ -55,13 +66,31 @@ export class ColumnBuilder {
       : (this.#timestamps[this.length - 1] as number);
   }
 
-  /** @param words The 32-bit words of the column that sample `index` is copied from. */
-  push(timestamp: number, words: Uint32Array, index: number): void {
+  /**
+   * @param words The 32-bit words of the column that sample `index` is copied from.
+   * @param histogram Of a native histogram the sample itself.
+   */
+  push(timestamp: number, words: Uint32Array, index: number, histogram?: Histogram): void {
     if (this.length === this.#timestamps.length) this.reserve(1);
     const at = this.length++;
     this.#timestamps[at] = timestamp;
     this.#words[2 * at] = words[2 * index] as number;
     this.#words[2 * at + 1] = words[2 * index + 1] as number;
+    if (histogram !== undefined) this.#setHistogram(at, histogram);
+  }
+
+  #setHistogram(at: number, histogram: Histogram): void {
+    this.#histograms ??= [];
+    while (this.#histograms.length < at) this.#histograms.push(undefined);
+    this.#histograms[at] = histogram;
+  }
+
+  /** Puts histograms beside the last `histograms.length` samples. */
+  setHistograms(histograms: readonly (Histogram | undefined)[]): void {
+    const from = this.length - histograms.length;
+    for (const [i, histogram] of histograms.entries()) {
+      if (histogram !== undefined) this.#setHistogram(from + i, histogram);
+    }
   }
 
   pushNumber(timestamp: number, value: number): void {
@@ -85,6 +114,7 @@ export class ColumnBuilder {
     if (keep === from) return;
     this.#timestamps.copyWithin(from, keep, this.length);
     this.#values.copyWithin(from, keep, this.length);
+    this.#histograms?.splice(from, keep - from);
     this.length -= keep - from;
   }
 
@@ -93,7 +123,15 @@ export class ColumnBuilder {
     return {
       timestamps: this.#timestamps.subarray(0, this.length),
       values: this.#values.subarray(0, this.length),
+      histograms: this.#wholeHistograms(),
     };
+  }
+
+  #wholeHistograms(): (Histogram | undefined)[] | null {
+    const histograms = this.#histograms;
+    if (histograms === null) return null;
+    while (histograms.length < this.length) histograms.push(undefined);
+    return histograms;
   }
 }
 
@@ -102,19 +140,25 @@ export class ColumnBuilder {
  * to the last one are skipped.
  *
  * @param chunks Ascending by minTime.
- * @throws {HistogramChunkError} @throws {AggregatesUnequalError}
+ * @throws {HistogramAverageError} @throws {AggregatesUnequalError} @throws {ChunkTruncatedError}
+ * @throws {ChunkMalformedError} @throws {XorChunkTruncatedError}
  */
 export function decodeChunks(chunks: readonly SampleChunk[]): Columns {
   let total = 0;
   for (const { encoding, data } of chunks) {
-    if (encoding !== ChunkEncoding.XOR) throw new HistogramChunkError(encoding);
-    total += claimedSamples(data);
+    if (encoding === ChunkEncoding.XOR) total += claimedSamples(data);
   }
   const out = new ColumnBuilder(total);
   for (const chunk of chunks) {
     const { data } = chunk;
     const last = out.lastTime;
     const before = out.length;
+    if (chunk.encoding !== ChunkEncoding.XOR) {
+      if (chunk.count !== undefined) throw new HistogramAverageError(chunk.encoding);
+      appendDecoded(out, chunk);
+      if (before > 0) out.dropNotAfter(last, out.length - before);
+      continue;
+    }
     out.append(claimedSamples(data), (timestamps, values) => {
       const decoded = xorDecodeChunk(data, timestamps, values);
       if (chunk.count !== undefined) divideByCount(chunk, chunk.count, timestamps, values, decoded);
@@ -125,6 +169,17 @@ export function decodeChunks(chunks: readonly SampleChunk[]): Columns {
   return out.take();
 }
 
+function appendDecoded(out: ColumnBuilder, chunk: SampleChunk): void {
+  const decoded = decodeChunk(chunk, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
+  const { length } = decoded.timestamps;
+  out.append(length, (timestamps, values) => {
+    timestamps.set(decoded.timestamps);
+    values.set(decoded.values);
+    return length;
+  });
+  if (decoded.histograms !== null) out.setHistograms(decoded.histograms);
+}
+
 function divideByCount(
   sum: SampleChunk,
   { encoding, data }: SampleChunk,
@@ -132,7 +187,7 @@ function divideByCount(
   values: Float64Array,
   length: number,
 ): void {
-  if (encoding !== ChunkEncoding.XOR) throw new HistogramChunkError(encoding);
+  if (encoding !== ChunkEncoding.XOR) throw new HistogramAverageError(encoding);
   const claimed = claimedSamples(data);
   const countTimes = new Float64Array(claimed);
   const counts = new Float64Array(claimed);
@@ -152,10 +207,15 @@ function divideByCount(
 }
 
 /** The part of the columns inside [mint, maxt], as views. */
-export function clip({ timestamps, values }: Columns, mint: number, maxt: number): Columns {
+export function clip(columns: Columns, mint: number, maxt: number): Columns {
+  const { timestamps, values, histograms } = columns;
   const from = lowerBound(timestamps, mint);
   const to = lowerBound(timestamps, maxt + 1);
-  return { timestamps: timestamps.subarray(from, to), values: values.subarray(from, to) };
+  return {
+    timestamps: timestamps.subarray(from, to),
+    values: values.subarray(from, to),
+    histograms: histograms?.slice(from, to) ?? null,
+  };
 }
 
 /** Index of the first timestamp that is not before `time`. */

@@ -6,7 +6,8 @@
 import { xorDecodeChunk } from "@torus/kernels";
 import { ChunkEncoding } from "@torus/model";
 import { claimedSamples, type WireChunk } from "@torus/protocol";
-import { ColumnBuilder, type Columns, HistogramChunkError } from "./columns.ts";
+import { decodeChunk } from "@torus/tsdb";
+import { ColumnBuilder, type Columns, wordsOfColumn } from "./columns.ts";
 
 /** @param chunks One replica's, ascending. */
 export function counterTotals(chunks: readonly WireChunk[]): Columns {
@@ -15,7 +16,10 @@ export function counterTotals(chunks: readonly WireChunk[]): Columns {
   let lastTime = Number.NEGATIVE_INFINITY;
   let total = 0;
   for (const { encoding, data } of chunks) {
-    if (encoding !== ChunkEncoding.XOR) throw new HistogramChunkError(encoding);
+    if (encoding !== ChunkEncoding.XOR) {
+      lastTime = passHistograms(out, { encoding, data }, lastTime);
+      continue;
+    }
     const count = claimedSamples(data);
     const timestamps = new Float64Array(count);
     const values = new Float64Array(count);
@@ -38,4 +42,25 @@ export function counterTotals(chunks: readonly WireChunk[]): Columns {
     }
   }
   return out.take();
+}
+
+/** Histograms go through as they are, those after `lastTime`. @returns The time of the last sample. */
+function passHistograms(
+  out: ColumnBuilder,
+  chunk: Pick<WireChunk, "encoding" | "data">,
+  lastTime: number,
+): number {
+  const { timestamps, values, histograms } = decodeChunk(
+    chunk,
+    Number.NEGATIVE_INFINITY,
+    Number.POSITIVE_INFINITY,
+  );
+  const words = wordsOfColumn(values);
+  let last = lastTime;
+  for (const [i, time] of timestamps.entries()) {
+    if (time <= last) continue;
+    out.push(time, words, i, histograms?.[i]);
+    last = time;
+  }
+  return last;
 }

@@ -41,7 +41,7 @@ function columns(samples: Samples): Columns {
     if (value === "stale") setStale(values, i);
     else values[i] = value === "+Inf" ? Infinity : value === "-Inf" ? -Infinity : Number(value);
   });
-  return { timestamps, values };
+  return { timestamps, values, histograms: null };
 }
 
 function samples({ timestamps, values }: Columns): Samples {
@@ -127,4 +127,50 @@ test("copies of a ring come together without a gap, values untouched", () => {
     expect(merged.map(([t]) => t)).toEqual([...expected.keys()].sort((a, b) => a - b));
     for (const [t, value] of merged) expect(expected.get(t)).toContainEqual(value);
   }
+});
+
+describe("native histograms", () => {
+  type HistogramCase = {
+    name: string;
+    encoding_byte: ChunkEncoding;
+    samples: { t: string; h: { count: string } }[];
+    chunks: { hex: string; n: number }[];
+  };
+  const { cases } = JSON.parse(
+    readFileSync(
+      path.join(import.meta.dirname, "../../../../test/golden/tsdb/chunks-histogram.json"),
+      "utf8",
+    ),
+  ) as { cases: HistogramCase[] };
+  const regular = cases.find(({ name }) => name === "histogram/regular-20") as HistogramCase;
+  const [golden] = regular.chunks;
+  const times = regular.samples.map(({ t }) => Number(t));
+  const chunk: WireChunk = {
+    minTime: times[0] as number,
+    maxTime: times.at(-1) as number,
+    encoding: regular.encoding_byte,
+    data: new Uint8Array(Buffer.from(golden?.hex ?? "", "hex")),
+    hash: 0n,
+    aggregate: "raw",
+  };
+  const counts = regular.samples.map(({ h }) => Number(h.count));
+
+  test.each(["rate", "sum", ""])("come through every algorithm as they are, under %s", (func) => {
+    for (const algorithm of ["penalty", "chain"] as const) {
+      const got = dedupReplicas([chunk, { ...chunk, hash: 1n }], 0, 2 ** 50, algorithm, func);
+      expect([...got.timestamps]).toEqual(times);
+      expect(got.histograms?.map((histogram) => histogram?.count)).toEqual(counts);
+    }
+  });
+
+  test("are cut to the range beside floats of the same series", () => {
+    const after = columns([[(times.at(-1) as number) + 1000, 7]]);
+    const merged = unionColumns([mergeCopies([chunk], times[5] as number, 2 ** 50), after]);
+    expect([...merged.timestamps]).toEqual([...times.slice(5), ...after.timestamps]);
+    expect(merged.histograms?.map((histogram) => histogram?.count)).toEqual([
+      ...counts.slice(5),
+      undefined,
+    ]);
+    expect(merged.values.at(-1)).toBe(7);
+  });
 });

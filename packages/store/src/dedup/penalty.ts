@@ -6,7 +6,7 @@
  * at each switch so that a lower value of the other replica is not taken for a reset.
  */
 
-import { ColumnBuilder, type Columns, wordsOfColumn } from "./columns.ts";
+import { ColumnBuilder, type Columns, NO_COLUMNS, wordsOfColumn } from "./columns.ts";
 
 /** Hides the other replica's samples at the start, in ms. */
 const INITIAL_PENALTY = 5000;
@@ -28,10 +28,12 @@ class Leaf implements Stream {
   readonly #timestamps: Float64Array;
   readonly #values: Float64Array;
   readonly #words: Uint32Array;
+  readonly #histograms: Columns["histograms"];
   #index = -1;
   #lift = 0;
 
-  constructor({ timestamps, values }: Columns) {
+  constructor({ timestamps, values, histograms }: Columns) {
+    this.#histograms = histograms;
     this.#timestamps = timestamps;
     this.#values = values;
     this.#words = wordsOfColumn(values);
@@ -56,13 +58,17 @@ class Leaf implements Stream {
   }
 
   liftTo(value: number): void {
+    // Native histograms are chosen by time as floats are, but never lifted.
+    if (this.#histograms?.[this.#index] !== undefined) return;
     const { value: own } = this;
     if (value > own) this.#lift += value - own;
   }
 
   copyTo(out: ColumnBuilder): void {
-    if (this.#lift === 0) out.push(this.time, this.#words, this.#index);
-    else out.pushNumber(this.time, this.value);
+    const histogram = this.#histograms?.[this.#index];
+    if (this.#lift === 0 || histogram !== undefined) {
+      out.push(this.time, this.#words, this.#index, histogram);
+    } else out.pushNumber(this.time, this.value);
   }
 }
 
@@ -152,7 +158,7 @@ class Pair implements Stream {
 /** @param isCounter The samples go into rate, irate, increase or resets. */
 export function penaltyDedup(replicas: readonly Columns[], isCounter: boolean): Columns {
   const [first, ...others] = replicas;
-  if (first === undefined) return { timestamps: new Float64Array(0), values: new Float64Array(0) };
+  if (first === undefined) return NO_COLUMNS;
   if (others.length === 0) return first;
   let stream: Stream = new Leaf(first);
   for (const other of others) stream = new Pair(stream, new Leaf(other), isCounter);

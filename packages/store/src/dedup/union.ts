@@ -3,11 +3,11 @@
  * are; Thanos calls it `chain`. At equal timestamps the earlier list's sample is taken.
  */
 
-import { ColumnBuilder, type Columns, wordsOfColumn } from "./columns.ts";
+import { ColumnBuilder, type Columns, NO_COLUMNS, wordsOfColumn } from "./columns.ts";
 
 export function unionColumns(replicas: readonly Columns[]): Columns {
   const [first, ...others] = replicas;
-  if (first === undefined) return { timestamps: new Float64Array(0), values: new Float64Array(0) };
+  if (first === undefined) return NO_COLUMNS;
   return others.reduce(mergeTwo, first);
 }
 
@@ -23,9 +23,13 @@ function mergeTwo(a: Columns, b: Columns): Columns {
     const x = i < a.timestamps.length ? (a.timestamps[i] as number) : Number.POSITIVE_INFINITY;
     const y = j < b.timestamps.length ? (b.timestamps[j] as number) : Number.POSITIVE_INFINITY;
     if (x <= y) {
-      out.push(x, aWords, i++);
+      out.push(x, aWords, i, a.histograms?.[i]);
+      i++;
       if (x === y) j++;
-    } else out.push(y, bWords, j++);
+    } else {
+      out.push(y, bWords, j, b.histograms?.[j]);
+      j++;
+    }
   }
   return out.take();
 }

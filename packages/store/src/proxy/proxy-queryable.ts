@@ -15,7 +15,7 @@ import {
   withoutLabels,
 } from "@torus/model";
 import { emptySeriesRequest, type LabelsRequest, type WireChunk } from "@torus/protocol";
-import { type Columns, clip } from "../dedup/columns.ts";
+import { type Columns, clip, NO_COLUMNS } from "../dedup/columns.ts";
 import { type DedupFunction, dedupReplicas, mergeCopies } from "../dedup/dedup.ts";
 import { penaltyDedup } from "../dedup/penalty.ts";
 import { unionColumns } from "../dedup/union.ts";
@@ -75,7 +75,7 @@ export class ProxyQueryable implements Queryable {
       for (const { labels, chunks } of batch) {
         const columns = skipChunks ? NO_COLUMNS : columnsOf(chunks);
         if (skipChunks || columns.timestamps.length > 0) {
-          out.push({ labels, ...columns, histograms: null, startTimestamps: null });
+          out.push({ labels, ...columns, startTimestamps: null });
         }
       }
       if (out.length > 0) yield out;
@@ -114,10 +114,9 @@ export class ProxyQueryable implements Queryable {
         end++;
       const group = all.slice(i, end).filter(({ timestamps }) => timestamps.length > 0);
       i = end;
-      const { timestamps, values } =
-        algorithm === "chain" ? unionColumns(group) : penaltyDedup(group, isCounter);
-      if (timestamps.length === 0 && !select.skipChunks) continue;
-      out.push({ labels, timestamps, values, histograms: null, startTimestamps: null });
+      const columns = algorithm === "chain" ? unionColumns(group) : penaltyDedup(group, isCounter);
+      if (columns.timestamps.length === 0 && !select.skipChunks) continue;
+      out.push({ labels, ...columns, startTimestamps: null });
       if (out.length === 256) {
         yield out;
         out = [];
@@ -193,8 +192,6 @@ export class ProxyQueryable implements Queryable {
     );
   }
 }
-
-const NO_COLUMNS: Columns = { timestamps: new Float64Array(0), values: new Float64Array(0) };
 
 const Aggr = { COUNT: 1, SUM: 2, MIN: 3, MAX: 4, COUNTER: 5 } as const;
 
