@@ -35,7 +35,8 @@ async function seriesOf(
   const url = `http://127.0.0.1:${QUERY_PORT}/api/v1/query?query=${encodeURIComponent(query)}`;
   let count = -1;
   for (let i = 0; i < seconds; i++) {
-    const body = (await fetch(url)
+    // A connection made while the container's port opens may never be answered.
+    const body = (await fetch(url, { signal: AbortSignal.timeout(5000) })
       .then((r) => r.json())
       .catch(() => undefined)) as { status: string; data: { result: unknown[] } } | undefined;
     count = body?.status === "success" ? body.data.result.length : -1;
