@@ -45,7 +45,7 @@ export class EndpointSet {
   readonly endpoints: readonly Endpoint[];
   readonly #options: EndpointOptions;
   #timer: NodeJS.Timeout | undefined;
-  #checking: Promise<void> | undefined;
+  #checking = false;
   readonly #abort = new AbortController();
 
   constructor(endpoints: readonly Endpoint[], options: EndpointOptions) {
@@ -58,8 +58,10 @@ export class EndpointSet {
     await this.check();
     this.#timer = setInterval(() => {
       // A round that still runs covers this one too.
-      this.#checking ??= this.check().finally(() => {
-        this.#checking = undefined;
+      if (this.#checking) return;
+      this.#checking = true;
+      void this.check().finally(() => {
+        this.#checking = false;
       });
     }, this.#options.infoIntervalMs);
   }
