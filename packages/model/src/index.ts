@@ -1,5 +1,28 @@
 export type { BucketSpan, CounterResetHint, Histogram } from "./histogram.ts";
 export { CUSTOM_BUCKETS_SCHEMA } from "./histogram.ts";
+export type { Bucket } from "./histogram-buckets.ts";
+export {
+  allBuckets,
+  exponentialBound,
+  indexesOf,
+  negativeBuckets,
+  positiveBuckets,
+  sameBounds,
+  spansOf,
+  upperBound,
+  usesCustomBuckets,
+} from "./histogram-buckets.ts";
+export type { Addition } from "./histogram-sum.ts";
+export {
+  addHistograms,
+  compacted,
+  dividedHistogram,
+  HistogramSum,
+  histogramsEqual,
+  IncompatibleHistogramsError,
+  isCounterReset,
+  scaledHistogram,
+} from "./histogram-sum.ts";
 export type { Labels } from "./labels.ts";
 export {
   compareLabels,

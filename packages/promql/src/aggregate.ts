@@ -3,10 +3,19 @@
  * take series as they pass; topk, quantile and count_values need all series of a step.
  */
 
-import { type Labels, METRIC_NAME, withoutLabels } from "@torus/model";
+import {
+  allBuckets,
+  type Histogram,
+  type Labels,
+  labelValue,
+  METRIC_NAME,
+  usesCustomBuckets,
+  withoutLabels,
+} from "@torus/model";
+import { infos, type Notes, warnings } from "./annotations.ts";
 import type { Aggregation } from "./ast.ts";
-import { refuseHistograms } from "./binary.ts";
 import { type Column, labelsKey, newColumn, onlyLabels, withLabel } from "./column.ts";
+import { HistogramFold } from "./histogram-fold.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import { compensate, quantileOf, sortedNanFirst } from "./sums.ts";
 
@@ -22,6 +31,8 @@ type Group = {
   aux: Float64Array;
   auxC: Float64Array;
   overflown: Uint8Array | null;
+  /** Sums of histograms by step, for `sum` and `avg`. */
+  histograms: (HistogramFold | undefined)[] | null;
 };
 
 export class Folder {
@@ -29,10 +40,11 @@ export class Folder {
   readonly #count: number;
   readonly #groups = new Map<string, Group>();
   readonly #labelsOf: (labels: Labels) => Labels;
-  readonly #byLabels = new Map<string, Group>();
+  readonly #notes: Notes;
 
-  constructor(node: Aggregation, count: number) {
+  constructor(node: Aggregation, count: number, notes: Notes) {
     this.#node = node;
+    this.#notes = notes;
     this.#count = count;
     this.#labelsOf = groupingOf(node);
   }
@@ -52,6 +64,7 @@ export class Folder {
         aux: new Float64Array(spread),
         auxC: new Float64Array(spread),
         overflown: null,
+        histograms: null,
       };
       this.#groups.set(key, group);
     }
@@ -59,19 +72,24 @@ export class Folder {
   }
 
   get groups(): number {
-    return this.#byLabels.size + this.#groups.size;
+    return this.#groups.size;
   }
 
   add(column: Column): void {
     const { op } = this.#node;
-    if (op !== "count" && op !== "group") refuseHistograms(column, `aggregation "${op}"`);
     const group = this.#groupOf(column);
     const { counts, values, c, aux, auxC } = group;
     const { present } = column;
     const given = column.values;
+    const histograms = op === "count" || op === "group" ? null : column.histograms;
     const count = this.#count;
     for (let i = 0; i < count; i++) {
       if (present[i] === 0) continue;
+      const histogram = histograms?.[i];
+      if (histogram !== undefined) {
+        this.#addHistogram(group, i, histogram, column.labels);
+        continue;
+      }
       const n = (counts[i] as number) + 1;
       counts[i] = n;
       const value = given[i] as number;
@@ -120,6 +138,18 @@ export class Folder {
     }
   }
 
+  #addHistogram(group: Group, i: number, histogram: Histogram, labels: Labels): void {
+    const { op } = this.#node;
+    if (op !== "sum" && op !== "avg") {
+      this.#notes.info(infos.ignoredInAggregation(op));
+      return;
+    }
+    group.histograms ??= Array.from<HistogramFold | undefined>({ length: this.#count });
+    const fold = group.histograms[i];
+    if (fold === undefined) group.histograms[i] = new HistogramFold(histogram, op === "avg");
+    else fold.add(histogram, this.#notes, labelValue(labels, METRIC_NAME));
+  }
+
   /** A sum while it is finite, an incremental mean from where it would overflow. */
   #average(group: Group, i: number, n: number, value: number): void {
     const { values, c } = group;
@@ -154,6 +184,19 @@ export class Folder {
       const column = newColumn(group.labels, this.#count, group.dropName);
       for (let i = 0; i < this.#count; i++) {
         const n = group.counts[i] as number;
+        const fold = group.histograms?.[i];
+        if (fold !== undefined) {
+          if (n > 0) {
+            this.#notes.warn(warnings.mixedInAggregation);
+            continue;
+          }
+          const histogram = fold.result(this.#notes);
+          if (histogram === null) continue;
+          column.histograms ??= Array.from<Histogram | undefined>({ length: this.#count });
+          column.histograms[i] = histogram;
+          column.present[i] = 1;
+          continue;
+        }
         if (n === 0) continue;
         column.present[i] = 1;
         const value = group.values[i] as number;
@@ -204,17 +247,25 @@ function groups(
   return out;
 }
 
+function isFloatAt(column: Column, step: number, op: string, notes: Notes): boolean {
+  if (column.histograms?.[step] === undefined) return true;
+  notes.info(infos.ignoredInAggregation(op));
+  return false;
+}
+
 export function quantiles(
   node: Aggregation,
   columns: readonly Column[],
   q: Float64Array,
+  notes: Notes,
 ): Column[] {
   return [...groups(node, columns).values()].map(({ labels, members }) => {
     const out = newColumn(labels, q.length);
     for (let i = 0; i < q.length; i++) {
-      const there = members.filter((column) => column.present[i] === 1);
+      const there = members.filter(
+        (column) => column.present[i] === 1 && isFloatAt(column, i, "quantile", notes),
+      );
       if (there.length === 0) continue;
-      for (const column of there) refuseHistograms(column, `aggregation "quantile"`);
       out.values[i] = quantileOf(
         q[i] as number,
         sortedNanFirst(Float64Array.from(there, (column) => column.values[i] as number)),
@@ -226,7 +277,12 @@ export function quantiles(
 }
 
 /** topk, bottomk and limitk. With one step the result is ordered as Prometheus orders an instant vector. */
-export function selected(node: Aggregation, columns: readonly Column[], k: Float64Array): Column[] {
+export function selected(
+  node: Aggregation,
+  columns: readonly Column[],
+  k: Float64Array,
+  notes: Notes,
+): Column[] {
   const sign = node.op === "topk" ? -1 : 1;
   const out: Column[] = [];
   for (const { members } of groups(node, columns).values()) {
@@ -238,9 +294,12 @@ export function selected(node: Aggregation, columns: readonly Column[], k: Float
       if (wanted < 1) continue;
       const there = members
         .map((column, index) => ({ value: column.values[i] as number, index, column }))
-        .filter(({ column }) => column.present[i] === 1);
+        .filter(
+          ({ column }) =>
+            column.present[i] === 1 &&
+            (node.op === "limitk" || isFloatAt(column, i, node.op, notes)),
+        );
       if (node.op !== "limitk") {
-        for (const { column } of there) refuseHistograms(column, `aggregation "${node.op}"`);
         there.sort((a, b) => {
           const aNan = Number.isNaN(a.value);
           const bNan = Number.isNaN(b.value);
@@ -278,6 +337,28 @@ export function formatFloat(value: number): string {
     : `${minus}${head}${tail}${"0".repeat(e - tail.length)}`;
 }
 
+/** `{count:2, sum:3, [-0.5,0.5]:1, (1,2]:1}`, as Prometheus writes a histogram in one line. */
+export function formatHistogram(h: Histogram): string {
+  const parts = [`{count:${formatShort(h.count)}, sum:${formatShort(h.sum)}`];
+  const custom = usesCustomBuckets(h);
+  for (const { lower, upper, count } of allBuckets(h)) {
+    if (count === 0) continue;
+    const open = lower < 0 && (upper >= 0 || !custom) ? "[" : "(";
+    const close = upper < 0 && !custom ? ")" : "]";
+    parts.push(`${open}${formatShort(lower)},${formatShort(upper)}${close}:${formatShort(count)}`);
+  }
+  return `${parts.join(", ")}}`;
+}
+
+/** Go's shortest 'g' form: exponents below -4 and from 21. */
+function formatShort(value: number): string {
+  const size = Math.abs(value);
+  if (value === 0 || !Number.isFinite(value) || (size >= 1e-4 && size < 1e21)) {
+    return formatFloat(value);
+  }
+  return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
+}
+
 export function valueCounts(
   node: Aggregation,
   columns: readonly Column[],
@@ -287,11 +368,15 @@ export function valueCounts(
   const labelsOf = groupingOf(node);
   const out = new Map<string, Column>();
   for (const column of columns) {
-    refuseHistograms(column, `aggregation "count_values"`);
     const base = labelsOf(column.labels);
     for (let i = 0; i < count; i++) {
       if (column.present[i] === 0) continue;
-      const labels = withLabel(base, name, formatFloat(column.values[i] as number));
+      const histogram = column.histograms?.[i];
+      const text =
+        histogram === undefined
+          ? formatFloat(column.values[i] as number)
+          : formatHistogram(histogram);
+      const labels = withLabel(base, name, text);
       const key = labelsKey(labels);
       let result = out.get(key);
       if (result === undefined) out.set(key, (result = newColumn(labels, count)));

@@ -1,6 +1,18 @@
 /** Binary operators over columns: arithmetic, comparison, matching of vectors, sets. */
 
-import { compareLabels, type Labels, METRIC_NAME, withoutLabels } from "@torus/model";
+import {
+  addHistograms,
+  compareLabels,
+  dividedHistogram,
+  type Histogram,
+  histogramsEqual,
+  IncompatibleHistogramsError,
+  type Labels,
+  METRIC_NAME,
+  scaledHistogram,
+  withoutLabels,
+} from "@torus/model";
+import { infos, type Notes, warnings } from "./annotations.ts";
 import {
   type Binary,
   type BinaryOp,
@@ -17,6 +29,7 @@ import {
   onlyLabels,
   withLabel,
 } from "./column.ts";
+import { trimmed } from "./functions/native-histogram.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 
 export function arithmetic(op: BinaryOp, a: number, b: number): number {
@@ -68,10 +81,62 @@ export function compare(op: ComparisonOp, a: number, b: number): boolean {
   }
 }
 
-export function refuseHistograms(column: Column, where: string): void {
-  if (column.histograms !== null) {
-    throw new QueryExecutionError(`native histograms in ${where} are not supported yet`);
+type Sample = number | Histogram;
+
+/**
+ * An operator between two samples of which one at least is a histogram. Undefined where it has no result, with a note
+ * why; comparisons answer true or false.
+ */
+function histogramOperation(
+  op: BinaryOp,
+  a: Sample,
+  b: Sample,
+  notes: Notes,
+): Histogram | boolean | undefined {
+  const refused = (): undefined => {
+    const kind = (sample: Sample) => (typeof sample === "number" ? "float" : "histogram");
+    notes.info(infos.binaryTypes(kind(a), op, kind(b)));
+  };
+  if (typeof a === "number") {
+    return op === "*" && typeof b !== "number" ? scaledHistogram(b, a) : refused();
   }
+  if (typeof b === "number") {
+    if (op === "*") return scaledHistogram(a, b);
+    if (op === "/") return dividedHistogram(a, b);
+    if (op === "</" || op === ">/") return trimmed(a, b, op === "</");
+    return refused();
+  }
+  switch (op) {
+    case "==":
+      return histogramsEqual(a, b);
+    case "!=":
+      return !histogramsEqual(a, b);
+    case "+":
+    case "-":
+      try {
+        const { histogram, collision, reconciled } = addHistograms(a, b, op === "+" ? 1 : -1);
+        const operation = op === "+" ? "addition" : "subtraction";
+        if (collision) notes.warn(warnings.resetCollision(operation));
+        if (reconciled) notes.info(infos.reconciled(operation));
+        return op === "-" ? { ...histogram, counterResetHint: "gauge" } : histogram;
+      } catch (error) {
+        if (!(error instanceof IncompatibleHistogramsError)) throw error;
+        notes.warn(warnings.binaryLayout(op));
+        return undefined;
+      }
+    default:
+      return refused();
+  }
+}
+
+function setHistogram(out: Column, step: number, histogram: Histogram): void {
+  out.histograms ??= Array.from<Histogram | undefined>({ length: out.present.length });
+  out.histograms[step] = histogram;
+}
+
+/** Operators that are for histograms only. */
+function trims(op: BinaryOp): boolean {
+  return op === "</" || op === ">/";
 }
 
 function dropsName(node: Binary): boolean {
@@ -85,8 +150,8 @@ export function withScalar(
   scalar: Float64Array,
   scalarLeft: boolean,
   delayed: boolean,
+  notes: Notes,
 ): Column {
-  refuseHistograms(column, `operator "${node.op}"`);
   const count = column.present.length;
   const drop = dropsName(node);
   const out = newColumn(
@@ -97,7 +162,22 @@ export function withScalar(
   const comparison = isComparison(node.op);
   for (let i = 0; i < count; i++) {
     if (column.present[i] === 0) continue;
+    const histogram = column.histograms?.[i];
+    if (histogram !== undefined) {
+      const other = scalar[i] as number;
+      const result = scalarLeft
+        ? histogramOperation(node.op, other, histogram, notes)
+        : histogramOperation(node.op, histogram, other, notes);
+      if (typeof result !== "object") continue;
+      setHistogram(out, i, result);
+      out.present[i] = 1;
+      continue;
+    }
     const value = column.values[i] as number;
+    if (trims(node.op)) {
+      notes.info(infos.binaryTypes("float", node.op, "float"));
+      continue;
+    }
     const a = scalarLeft ? (scalar[i] as number) : value;
     const b = scalarLeft ? value : (scalar[i] as number);
     if (!comparison) out.values[i] = arithmetic(node.op, a, b);
@@ -186,9 +266,9 @@ export function vectorOperation(
   right: readonly Column[],
   count: number,
   delayed: boolean,
+  notes: Notes,
 ): Column[] {
   const matching = node.matching as VectorMatching;
-  for (const column of [...left, ...right]) refuseHistograms(column, `operator "${node.op}"`);
   const swapped = matching.card === "one-to-many";
   const many = swapped ? right : left;
   const one = swapped ? left : right;
@@ -206,16 +286,32 @@ export function vectorOperation(
     b: Column | null,
     drop: boolean,
   ): void => {
-    const manyValue = a === null ? (fillMany as number) : (a.values[step] as number);
-    const oneValue = b === null ? (fillOne as number) : (b.values[step] as number);
-    const l = swapped ? oneValue : manyValue;
-    const r = swapped ? manyValue : oneValue;
-    let value: number;
-    if (isComparison(node.op)) {
-      const keep = compare(node.op, l, r);
-      if (!keep && !node.returnBool) return;
-      value = node.returnBool ? Number(keep) : l;
-    } else value = arithmetic(node.op, l, r);
+    const sampleOf = (column: Column | null, fill: number | null): Sample =>
+      column === null
+        ? (fill as number)
+        : (column.histograms?.[step] ?? (column.values[step] as number));
+    const manySample = sampleOf(a, fillMany);
+    const oneSample = sampleOf(b, fillOne);
+    const l = swapped ? oneSample : manySample;
+    const r = swapped ? manySample : oneSample;
+    let value: Sample;
+    if (typeof l === "number" && typeof r === "number") {
+      if (isComparison(node.op)) {
+        const keep = compare(node.op, l, r);
+        if (!keep && !node.returnBool) return;
+        value = node.returnBool ? Number(keep) : l;
+      } else if (trims(node.op)) {
+        notes.info(infos.binaryTypes("float", node.op, "float"));
+        return;
+      } else value = arithmetic(node.op, l, r);
+    } else {
+      const outcome = histogramOperation(node.op, l, r, notes);
+      if (outcome === undefined) return;
+      if (typeof outcome === "object") value = outcome;
+      else if (node.returnBool) value = Number(outcome);
+      else if (outcome) value = l;
+      else return;
+    }
     const key = labelsKey(labels);
     let result = results.get(key);
     if (result === undefined) {
@@ -229,7 +325,8 @@ export function vectorOperation(
           : "multiple matches for labels: grouping labels must ensure unique matches",
       );
     }
-    result.column.values[step] = value;
+    if (typeof value === "number") result.column.values[step] = value;
+    else setHistogram(result.column, step, value);
     result.column.present[step] = 1;
   };
 

@@ -14,8 +14,10 @@ import {
   METRIC_NAME,
   type Queryable,
   type SeriesColumns,
+  scaledHistogram,
 } from "@torus/model";
 import { Folder, quantiles, selected, valueCounts } from "./aggregate.ts";
+import type { Notes } from "./annotations.ts";
 import type {
   Aggregation,
   At,
@@ -27,19 +29,18 @@ import type {
   VectorSelector,
 } from "./ast.ts";
 import { isComparison, isSetOp, valueType } from "./ast.ts";
-import {
-  arithmetic,
-  compare,
-  refuseHistograms,
-  setOperation,
-  vectorOperation,
-  withScalar,
-} from "./binary.ts";
+import { arithmetic, compare, setOperation, vectorOperation, withScalar } from "./binary.ts";
 import { type Column, dropMetadata, type Grid, joined, newColumn } from "./column.ts";
-import { classicQuantile } from "./functions/classic-histogram.ts";
 import { dateFunctions, elementwise } from "./functions/elementwise.ts";
+import {
+  fractionOfHistograms,
+  quantileOfHistograms,
+  quantilesOfHistograms,
+} from "./functions/histogram.ts";
 import { replaceLabel } from "./functions/label.ts";
+import { histogramVariance } from "./functions/native-histogram.ts";
 import { rangeKernels, type Windows } from "./functions/range.ts";
+import { type MixedWindows, mixedKernel } from "./functions/range-histogram.ts";
 import { describePosition } from "./parse/parse-error.ts";
 import { durationMs } from "./plan/durations.ts";
 import { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
@@ -83,6 +84,8 @@ const histogramReaders: ReadonlyMap<string, (histogram: Histogram) => number> = 
   ["histogram_count", (histogram: Histogram) => histogram.count],
   ["histogram_sum", (histogram: Histogram) => histogram.sum],
   ["histogram_avg", (histogram: Histogram) => histogram.sum / histogram.count],
+  ["histogram_stdvar", histogramVariance],
+  ["histogram_stddev", (histogram: Histogram) => Math.sqrt(histogramVariance(histogram))],
 ]);
 
 function unwrap(expr: Expr): Expr {
@@ -119,6 +122,13 @@ export class Evaluation {
 
   #annotate(to: Set<string>, kind: "warning" | "info", text: string, at: Expr): void {
     to.add(`PromQL ${kind}: ${text} (${describePosition(this.#scope.text, at.start)})`);
+  }
+
+  #notes(at: Expr): Notes {
+    return {
+      warn: (text) => this.#annotate(this.warnings, "warning", text, at),
+      info: (text) => this.#annotate(this.infos, "info", text, at),
+    };
   }
 
   #duration(duration: Duration | null): number {
@@ -160,7 +170,7 @@ export class Evaluation {
       case "unary":
         for await (const batch of this.vector(expr.operand, grid)) {
           if (expr.op === "+") yield batch;
-          else yield batch.map((column) => this.#mapped(column, (value) => -value, "operator -"));
+          else yield batch.map((column) => this.#negated(column));
         }
         return;
       case "binary":
@@ -253,13 +263,19 @@ export class Evaluation {
     }
   }
 
-  /** `where` names an operation that histograms cannot pass yet; null for one that leaves them out. */
-  #mapped(
-    column: Column,
-    fn: (value: number, step: number) => number | undefined,
-    where: string | null,
-  ): Column {
-    if (where !== null) refuseHistograms(column, where);
+  #negated(column: Column): Column {
+    const out = this.#mapped(column, (value) => -value);
+    column.histograms?.forEach((histogram, i) => {
+      if (histogram === undefined || column.present[i] === 0) return;
+      out.histograms ??= Array.from<Histogram | undefined>({ length: out.present.length });
+      out.histograms[i] = scaledHistogram(histogram, -1);
+      out.present[i] = 1;
+    });
+    return out;
+  }
+
+  /** Histograms are left out. */
+  #mapped(column: Column, fn: (value: number, step: number) => number | undefined): Column {
     const delayed = this.#scope.delayedNameRemoval;
     const out = newColumn(
       delayed ? column.labels : dropMetadata(column.labels),
@@ -359,11 +375,6 @@ export class Evaluation {
     for await (const batch of this.#series(selector, mint, maxt, grid, rangeMs, func)) {
       let samples = 0;
       const out = batch.map((series) => {
-        if (series.histograms !== null) {
-          throw new QueryExecutionError(
-            `native histograms in function "${func}" are not supported yet`,
-          );
-        }
         samples += series.timestamps.length;
         return {
           labels: series.labels,
@@ -409,22 +420,24 @@ export class Evaluation {
           ]
         : await this.collect(expr.expr, inner);
     return columns.map((column) => {
-      refuseHistograms(column, "a subquery");
       let n = 0;
       for (let i = 0; i < count; i++) n += column.present[i] as number;
       const timestamps = new Float64Array(n);
       const values = new Float64Array(n);
+      const histograms =
+        column.histograms === null ? null : Array.from<Histogram | undefined>({ length: n });
       n = 0;
       for (let i = 0; i < count; i++) {
         if (column.present[i] === 0) continue;
         timestamps[n] = startMs + i * stepMs;
+        if (histograms !== null) histograms[n] = column.histograms?.[i];
         values[n++] = column.values[i] as number;
       }
       const series = {
         labels: column.labels,
         timestamps,
         values,
-        histograms: null,
+        histograms,
         startTimestamps: null,
       };
       return {
@@ -449,6 +462,7 @@ export class Evaluation {
     const stepTimes = referenceTimes(grid, { atMs: null, offsetMs: 0 });
     const delayed = this.#scope.delayedNameRemoval;
     const drop = !keepsName.has(name);
+    const notes = this.#notes(matrixArg);
     for await (const batch of this.#windows(matrixArg, grid, name)) {
       const out: Column[] = [];
       for (const { labels, windows, dropName } of batch) {
@@ -457,7 +471,11 @@ export class Evaluation {
           grid.count,
           drop || dropName,
         );
-        kernel(windows, column, args, stepTimes);
+        const context = { metric: labelValue(labels, METRIC_NAME), notes };
+        if (windows.histograms === null) kernel(windows, column, args, stepTimes, context);
+        else {
+          mixedKernel(name, kernel, windows as MixedWindows, column, args, stepTimes, context);
+        }
         if (!column.present.includes(1)) continue;
         out.push(column);
         if (name === "rate" || name === "increase") {
@@ -522,15 +540,12 @@ export class Evaluation {
       const b = args[2] === undefined ? null : await this.scalar(args[2], grid);
       for await (const batch of this.vector(first, grid)) {
         yield batch.map((column) =>
-          this.#mapped(
-            column,
-            (value, i) =>
-              map(
-                value,
-                a === null ? Number.NaN : (a[i] as number),
-                b === null ? Number.NaN : (b[i] as number),
-              ),
-            null,
+          this.#mapped(column, (value, i) =>
+            map(
+              value,
+              a === null ? Number.NaN : (a[i] as number),
+              b === null ? Number.NaN : (b[i] as number),
+            ),
           ),
         );
       }
@@ -563,11 +578,8 @@ export class Evaluation {
             : this.vector(first, grid);
         for await (const batch of batches) {
           yield batch.map((column) =>
-            this.#mapped(
-              { ...column, histograms: null },
-              (value, i) =>
-                inner.kind === "vectorSelector" ? value : (grid.startMs + i * grid.stepMs) / 1000,
-              "timestamp",
+            this.#mapped({ ...column, histograms: null }, (value, i) =>
+              inner.kind === "vectorSelector" ? value : (grid.startMs + i * grid.stepMs) / 1000,
             ),
           );
         }
@@ -580,31 +592,36 @@ export class Evaluation {
         yield this.#sorted(expr, await this.collect(first, grid), grid);
         return;
       case "histogram_quantile": {
-        // Names are known to the annotation only while they are not dropped early.
-        const named = (metric: string) =>
-          delayed && metric !== "" ? ` for metric name ${JSON.stringify(metric)}` : "";
         const q = await this.scalar(first, grid);
         this.#warnQuantile(q, first);
         const vector = args[1] as Expr;
-        yield classicQuantile(
-          await this.collect(vector, grid),
-          q,
+        const columns = await this.collect(vector, grid);
+        yield quantileOfHistograms(columns, q, delayed, this.#notes(vector));
+        return;
+      }
+      case "histogram_quantiles": {
+        const quantiles: Float64Array[] = [];
+        for (const arg of args.slice(2)) {
+          const q = await this.scalar(arg, grid);
+          this.#warnQuantile(q, arg);
+          quantiles.push(q);
+        }
+        yield quantilesOfHistograms(
+          await this.collect(first, grid),
+          stringOf(args[1] as Expr),
+          quantiles,
+          grid.count,
           delayed,
-          (metric, le) =>
-            this.#annotate(
-              this.warnings,
-              "warning",
-              `bucket label "le" is missing or has a malformed value of ${JSON.stringify(le)}${named(metric)}`,
-              vector,
-            ),
-          (metric) =>
-            this.#annotate(
-              this.infos,
-              "info",
-              `input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)${named(metric)}`,
-              vector,
-            ),
+          this.#notes(first),
         );
+        return;
+      }
+      case "histogram_fraction": {
+        const from = await this.scalar(first, grid);
+        const to = await this.scalar(args[1] as Expr, grid);
+        const vector = args[2] as Expr;
+        const columns = await this.collect(vector, grid);
+        yield fractionOfHistograms(columns, from, to, delayed, this.#notes(vector));
         return;
       }
       case "label_replace":
@@ -650,7 +667,7 @@ export class Evaluation {
           labels: dropName ? dropMetadata(labels) : labels,
           timestamps: windows.timestamps.slice(lo, hi),
           values: windows.values.slice(lo, hi),
-          histograms: null,
+          histograms: windows.histograms?.slice(lo, hi) ?? null,
         });
       }
     }
@@ -728,17 +745,19 @@ export class Evaluation {
     if (leftScalar || valueType(expr.right) === "scalar") {
       const scalar = await this.scalar(leftScalar ? expr.left : expr.right, grid);
       const columns = await this.collect(leftScalar ? expr.right : expr.left, grid);
-      return columns.map((column) => withScalar(expr, column, scalar, leftScalar, delayed));
+      return columns.map((column) =>
+        withScalar(expr, column, scalar, leftScalar, delayed, this.#notes(expr)),
+      );
     }
     const left = await this.collect(expr.left, grid);
     const right = await this.collect(expr.right, grid);
     if (isSetOp(expr.op)) return setOperation(expr, left, right, grid.count);
-    return vectorOperation(expr, left, right, grid.count, delayed);
+    return vectorOperation(expr, left, right, grid.count, delayed, this.#notes(expr));
   }
 
   async #aggregation(expr: Aggregation, grid: Grid): Promise<Column[]> {
     if (foldable.has(expr.op)) {
-      const folder = new Folder(expr, grid.count);
+      const folder = new Folder(expr, grid.count, this.#notes(expr.expr));
       for await (const batch of this.#distinct(expr.expr, grid))
         for (const column of batch) folder.add(column);
       const out = folder.result();
@@ -755,9 +774,9 @@ export class Evaluation {
     const columns = await this.collect(expr.expr, grid);
     if (expr.op === "quantile") {
       this.#warnQuantile(param, expr.param as Expr);
-      return quantiles(expr, columns, param);
+      return quantiles(expr, columns, param, this.#notes(expr.expr));
     }
-    return selected(expr, columns, param);
+    return selected(expr, columns, param, this.#notes(expr.expr));
   }
 
   /** What an operator reads: functions that dropped names may have made two series of one name. */

@@ -52,21 +52,25 @@ export function lastSamples(
 
 /** The windows (ref - rangeMs, ref] over the samples that are not staleness markers. */
 export function windowsOf(series: SeriesColumns, refs: Float64Array, rangeMs: number): Windows {
-  let { timestamps, values } = series;
+  let { timestamps, values, histograms, startTimestamps } = series;
   const words = wordsOf(values);
+  const kept: number[] = [];
   let stale = 0;
-  for (let i = 0; i < timestamps.length; i++) if (isStale(words, i)) stale++;
+  for (let i = 0; i < timestamps.length; i++) {
+    const histogram = histograms?.[i];
+    if (histogram === undefined ? isStale(words, i) : histogram.sumIsStale) stale++;
+  }
   if (stale > 0) {
-    const keptTimes = new Float64Array(timestamps.length - stale);
-    const keptValues = new Float64Array(timestamps.length - stale);
-    let n = 0;
     for (let i = 0; i < timestamps.length; i++) {
-      if (isStale(words, i)) continue;
-      keptTimes[n] = timestamps[i] as number;
-      keptValues[n++] = values[i] as number;
+      const histogram = histograms?.[i];
+      if (histogram === undefined ? !isStale(words, i) : !histogram.sumIsStale) kept.push(i);
     }
-    timestamps = keptTimes;
-    values = keptValues;
+    const column = (from: Float64Array) => Float64Array.from(kept, (i) => from[i] as number);
+    timestamps = column(timestamps);
+    values = column(values);
+    if (startTimestamps !== null) startTimestamps = column(startTimestamps);
+    const all = histograms;
+    if (all !== null) histograms = kept.map((i) => all[i]);
   }
   const lo = new Int32Array(refs.length);
   const hi = new Int32Array(refs.length);
@@ -79,5 +83,5 @@ export function windowsOf(series: SeriesColumns, refs: Float64Array, rangeMs: nu
     lo[i] = from;
     hi[i] = to;
   }
-  return { timestamps, values, lo, hi, ends: refs, rangeMs };
+  return { timestamps, values, histograms, startTimestamps, lo, hi, ends: refs, rangeMs };
 }

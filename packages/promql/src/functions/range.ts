@@ -3,13 +3,19 @@
  * samples lo[i]..hi[i]-1, those in (ends[i] - rangeMs, ends[i]].
  */
 
+import type { Histogram } from "@torus/model";
+import type { Notes } from "../annotations.ts";
 import type { Column } from "../column.ts";
 import { KahanSum, mean, quantileOf, sortedNanFirst, variance } from "../sums.ts";
 
 export type Windows = {
   /** Milliseconds, ascending, without stale samples. */
   timestamps: Float64Array;
+  /** Undefined content where `histograms` has a sample. */
   values: Float64Array;
+  histograms: readonly (Histogram | undefined)[] | null;
+  /** Start timestamps in ms, 0 where unknown; null where they are unknown or not asked for. */
+  startTimestamps: Float64Array | null;
   lo: Int32Array;
   hi: Int32Array;
   /** Where each window ends, in ms: the step's time after `@` and offset. */
@@ -35,6 +41,7 @@ export type RangeKernel = (
   out: Column,
   args: ScalarArgs,
   stepTimes: Float64Array,
+  context: { metric: string; notes: Notes },
 ) => void;
 
 function perWindow(fn: WindowFn): RangeKernel {
