@@ -12,7 +12,10 @@ import {
   type ChunkSeries,
   compareStrings,
   type LabelSelect,
+  type Labels,
+  type Matcher,
 } from "@torus/model";
+import { keepSamples } from "../chunkenc/chunk-samples.ts";
 import { postingsForMatchers } from "../postings.ts";
 import { ChunkSegmentReader } from "./chunk-segments.ts";
 import { IndexReader } from "./index-reader.ts";
@@ -21,13 +24,14 @@ import { type Interval, readTombstones } from "./tombstones.ts";
 
 const BATCH_SERIES = 256;
 
-/** A chunk of which a part was deleted needs another encoder than the one we have. */
-export class PartlyDeletedChunkError extends Error {
-  constructor(dir: string) {
-    super(`${dir}: tombstones that delete a part of a chunk are not supported yet`);
-    this.name = "PartlyDeletedChunkError";
-  }
-}
+/** A series as it stands in the files, deleted samples included. */
+export type RawBlockSeries = {
+  id: number;
+  labels: Labels;
+  chunks: readonly Chunk[];
+  /** Ascending, merged. */
+  deleted: readonly Interval[];
+};
 
 export class BlockReader implements ChunkQueryable {
   readonly dir: string;
@@ -81,11 +85,13 @@ export class BlockReader implements ChunkQueryable {
         const out: Chunk[] = [];
         if (!select.skipChunks) {
           for (const { minTime, maxTime, ref } of wanted) {
-            if (deleted.some(({ mint, maxt }) => mint <= maxTime && maxt >= minTime)) {
-              throw new PartlyDeletedChunkError(this.dir);
+            const chunk = { minTime, maxTime, ...files.read(ref) };
+            const left = withoutDeleted(chunk, deleted);
+            if (left !== null && left.maxTime >= select.mint && left.minTime <= select.maxt) {
+              out.push(left);
             }
-            out.push({ minTime, maxTime, ...files.read(ref) });
           }
+          if (out.length === 0) continue;
         }
         batch.push({ labels, chunks: out });
         if (++given === select.limit) break;
@@ -96,6 +102,24 @@ export class BlockReader implements ChunkQueryable {
         }
       }
       if (batch.length > 0) yield batch;
+    } finally {
+      files.close();
+    }
+  }
+
+  /** Series with chunks that overlap [mint, maxt], in label order. */
+  *rawSeries(matchers: readonly Matcher[], mint: number, maxt: number): Generator<RawBlockSeries> {
+    const index = this.index();
+    const files = new ChunkSegmentReader(path.join(this.dir, "chunks"));
+    try {
+      for (const id of postingsForMatchers(index, matchers)) {
+        const { labels, chunks } = index.series(id);
+        const read = chunks
+          .filter(({ minTime, maxTime }) => maxTime >= mint && minTime <= maxt)
+          .map(({ minTime, maxTime, ref }) => ({ minTime, maxTime, ...files.read(ref) }));
+        if (read.length === 0) continue;
+        yield { id, labels, chunks: read, deleted: this.#tombstones.get(id) ?? [] };
+      }
     } finally {
       files.close();
     }
@@ -132,6 +156,17 @@ export class BlockReader implements ChunkQueryable {
   #overlaps({ mint, maxt }: { mint: number; maxt: number }): boolean {
     return maxt >= this.minTime && mint <= this.maxTime;
   }
+}
+
+/** The chunk without samples that were deleted; null when none is left. */
+function withoutDeleted(chunk: Chunk, deleted: readonly Interval[]): Chunk | null {
+  const { minTime, maxTime } = chunk;
+  const inside = deleted.filter(({ mint, maxt }) => mint <= maxTime && maxt >= minTime);
+  if (inside.length === 0) return chunk;
+  return keepSamples(
+    chunk,
+    (time) => !inside.some(({ mint, maxt }) => time >= mint && time <= maxt),
+  );
 }
 
 function limited(list: string[], { limit }: LabelSelect): string[] {

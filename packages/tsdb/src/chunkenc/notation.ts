@@ -3,7 +3,12 @@
  * shortest decimal that reads back as the same double, `NaN:` and its bits for a NaN, counts as strings.
  */
 
-import { type BucketSpan, type CounterResetHint, CUSTOM_BUCKETS_SCHEMA } from "@torus/model";
+import {
+  type BucketSpan,
+  type CounterResetHint,
+  CUSTOM_BUCKETS_SCHEMA,
+  type Labels,
+} from "@torus/model";
 import { bitsOf, doubleOf, type StoredSamples } from "./samples.ts";
 import type { StoredHistogram } from "./stored-histogram.ts";
 
@@ -76,6 +81,22 @@ export function sampleNotation(
     t: time,
     ...(histogram.float ? { fh: written } : { h: written }),
     ...(withStartTime ? { st: startTime } : {}),
+  };
+}
+
+export type WrittenSeries = { labels: [name: string, value: string][]; samples: WrittenSample[] };
+
+export function seriesNotation(
+  labels: Labels,
+  samples: StoredSamples,
+  withStartTimes: boolean,
+): WrittenSeries {
+  const pairs: [string, string][] = [];
+  for (let i = 0; i < labels.length; i += 2)
+    pairs.push([labels[i] as string, labels[i + 1] as string]);
+  return {
+    labels: pairs,
+    samples: Array.from(samples.times, (_, i) => sampleNotation(samples, i, withStartTimes)),
   };
 }
 

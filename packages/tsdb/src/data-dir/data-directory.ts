@@ -1,0 +1,138 @@
+/**
+ * A block's directory, or the data directory of a Prometheus or of one of our tenants, read by tools: all that a query
+ * would find, tombstones applied, and nothing changed or locked. A writer may be at work on it.
+ */
+
+import { existsSync, readdirSync, statSync } from "node:fs";
+import path from "node:path";
+import { compareLabels, isUlid, type Labels, labelValue, type Matcher } from "@torus/model";
+import { BlockReader } from "../block/block-reader.ts";
+import type { StoredSamples } from "../chunkenc/samples.ts";
+import { OfflineHead, type OfflineSeries } from "./offline-head.ts";
+import { mergeRuns, runsOfChunks, without } from "./runs.ts";
+
+/** Neither a block nor a data directory. */
+export class NoDataDirectoryError extends Error {
+  readonly dir: string;
+  constructor(dir: string, what: string) {
+    super(`open ${dir}: ${what}`);
+    this.name = "NoDataDirectoryError";
+    this.dir = dir;
+  }
+}
+
+export type DirectorySeries = { labels: Labels; samples: StoredSamples };
+
+const OUT_OF_ORDER_HINT = "from-out-of-order";
+
+export function isBlockDirectory(dir: string): boolean {
+  return existsSync(path.join(dir, "meta.json")) && existsSync(path.join(dir, "index"));
+}
+
+/** Directories of blocks in a data directory, ascending by name. */
+export function blockDirectories(dir: string): string[] {
+  return readdirSync(dir)
+    .filter((name) => isUlid(name) && isBlockDirectory(path.join(dir, name)))
+    .sort()
+    .map((name) => path.join(dir, name));
+}
+
+export class DataDirectory {
+  readonly dir: string;
+  readonly blocks: readonly BlockReader[];
+  /** null for a directory that has blocks only. */
+  readonly head: OfflineHead | null;
+
+  /**
+   * @throws {NoDataDirectoryError} @throws {BlockMetaInvalidError} @throws {TombstonesDamagedError}
+   */
+  constructor(dir: string) {
+    if (!existsSync(dir) || !statSync(dir).isDirectory()) {
+      throw new NoDataDirectoryError(dir, "no such directory");
+    }
+    this.dir = dir;
+    const isBlock = isBlockDirectory(dir);
+    const blocks = isBlock ? [dir] : blockDirectories(dir);
+    this.blocks = blocks
+      .map((block) => new BlockReader(block))
+      .sort((a, b) => a.minTime - b.minTime || a.maxTime - b.maxTime);
+    const hasHead = ["wal", "wbl", "chunks_head"].some((name) => existsSync(path.join(dir, name)));
+    if (blocks.length === 0 && !hasHead) {
+      throw new NoDataDirectoryError(dir, "no block and no data directory");
+    }
+    this.head = isBlock || !hasHead ? null : new OfflineHead(dir, this.#inOrderEnd());
+  }
+
+  /** Where blocks of samples in order end: older samples of the log are in them. */
+  #inOrderEnd(): number {
+    let end = Number.NEGATIVE_INFINITY;
+    for (const { meta } of this.blocks) {
+      if (meta.compaction.hints?.includes(OUT_OF_ORDER_HINT) === true) continue;
+      end = Math.max(end, meta.maxTime);
+    }
+    return end;
+  }
+
+  /**
+   * Series that match and have a sample in [mint, maxt], in label order, with these samples.
+   * @throws {IndexDamagedError} @throws {ChunkFileDamagedError} @throws {ChunkTruncatedError} @throws {ChunkMalformedError}
+   */
+  *select(matchers: readonly Matcher[], mint: number, maxt: number): Generator<DirectorySeries> {
+    const streams: Iterator<PartOfSeries>[] = this.blocks.map((block) =>
+      ofBlock(block, matchers, mint, maxt),
+    );
+    if (this.head !== null) streams.push(ofHead(this.head, matchers, mint, maxt));
+    const heads = streams.map((stream) => stream.next());
+    for (;;) {
+      let labels: Labels | null = null;
+      for (const head of heads) {
+        if (head.done === true) continue;
+        if (labels === null || compareLabels(head.value.labels, labels) < 0)
+          ({ labels } = head.value);
+      }
+      if (labels === null) return;
+      const runs: StoredSamples[] = [];
+      for (const [i, head] of heads.entries()) {
+        if (head.done === true || compareLabels(head.value.labels, labels) !== 0) continue;
+        runs.push(...head.value.runs);
+        heads[i] = (streams[i] as Iterator<PartOfSeries>).next();
+      }
+      const samples = mergeRuns(runs);
+      if (samples.times.length > 0) yield { labels, samples };
+    }
+  }
+}
+
+type PartOfSeries = { labels: Labels; runs: StoredSamples[] };
+
+function* ofBlock(
+  block: BlockReader,
+  matchers: readonly Matcher[],
+  mint: number,
+  maxt: number,
+): Generator<PartOfSeries> {
+  // Postings are in the order of series, which is that of labels.
+  for (const { labels, chunks, deleted } of block.rawSeries(matchers, mint, maxt)) {
+    yield { labels, runs: runsOfChunks(chunks).map((run) => without(run, deleted, mint, maxt)) };
+  }
+}
+
+function* ofHead(
+  head: OfflineHead,
+  matchers: readonly Matcher[],
+  mint: number,
+  maxt: number,
+): Generator<PartOfSeries> {
+  const matching: OfflineSeries[] = [];
+  for (const series of head.series) {
+    const matches = matchers.every((matcher) =>
+      matcher.matches(labelValue(series.labels, matcher.name)),
+    );
+    if (matches) matching.push(series);
+  }
+  matching.sort((a, b) => compareLabels(a.labels, b.labels));
+  for (const series of matching) {
+    const { labels, deleted } = series;
+    yield { labels, runs: series.runs().map((run) => without(run, deleted, mint, maxt)) };
+  }
+}
