@@ -1,6 +1,6 @@
 /**
  * Marks: small JSON objects beside a block's files that say what is to become of it
- * (facts: tsdb format, 12). Times are Unix seconds.
+ * (Thanos, docs/storage.md). Times are Unix seconds.
  */
 
 import type { Bucket, BucketCall } from "@torus/objstore";

@@ -1,6 +1,6 @@
 /**
  * meta.json of a block: Prometheus' part, and the `thanos` part that an uploaded block carries
- * (facts: tsdb format, 2 and 12). Field names are those of the file. Keys we do not know are dropped on
+ * (Prometheus, tsdb/docs/format; Thanos, docs/storage.md). Field names are those of the file. Keys we do not know are dropped on
  * reading, as Thanos drops them.
  */
 

@@ -1,5 +1,5 @@
 /**
- * hashrings.json, as Thanos reads it (facts: features 1.2): an array of hashrings, the first whose tenants match
+ * hashrings.json, as Thanos reads it (Thanos, docs/components/receive.md): an array of hashrings, the first whose tenants match
  * wins. Error texts are those of Thanos, whose users search for them; unknown keys are skipped, as there.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The ketama ring (facts: protocols 2.9): each endpoint has 1000 sections, section i = 1..1000 at XXH64 of
+ * The ketama ring (Thanos, pkg/receive/hashring.go): each endpoint has 1000 sections, section i = 1..1000 at XXH64 of
  * "<address>:<i>"; a hash belongs to the first section at or after it, wrapping; its copies are found by walking on
  * from there, to endpoints not yet taken, whose zone does not hold more copies than the least filled one. The owners
  * of every section are computed once, when the ring is built.

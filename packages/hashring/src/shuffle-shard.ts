@@ -1,5 +1,5 @@
 /**
- * Shuffle sharding (facts: golden, Hashring): a tenant gets a few of the ring's endpoints, drawn zone by zone with
+ * Shuffle sharding (Thanos, pkg/receive/hashring.go): a tenant gets a few of the ring's endpoints, drawn zone by zone with
  * Go's math/rand seeded by the tenant's name, and a ketama ring of its own over them.
  */
 

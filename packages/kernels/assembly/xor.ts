@@ -1,4 +1,4 @@
-// XOR chunks (facts: tsdb format, 6): appending to a series' open chunk, and decoding into columns.
+// XOR chunks (Prometheus, tsdb/docs/format/chunks.md): appending to a series' open chunk, and decoding into columns.
 //
 //   chunk   u16 count | varint t, f64 v | uvarint t1-t0, xor v | (delta of delta t, xor v)*
 //

@@ -1,5 +1,5 @@
 /**
- * The top level of a thanos.WriteRequest (facts: wire): 1 TimeSeries*, 2 tenant, 3 replica,
+ * The top level of a thanos.WriteRequest (Thanos' messages: pkg/store/storepb): 1 TimeSeries*, 2 tenant, 3 replica,
  * 4 timeseriesTenantData { 1 TimeSeries*, 2 tenant }*. Only lengths are looked at; `walkRange` reads the series.
  */
 

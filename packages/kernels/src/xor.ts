@@ -1,4 +1,4 @@
-/** Decoding XOR chunks into columns (facts: tsdb format, 6), through the kernel. */
+/** Decoding XOR chunks into columns (Prometheus, tsdb/docs/format/chunks.md), through the kernel. */
 
 import { type Kernel, kernel, SLACK_BYTES } from "./load.ts";
 

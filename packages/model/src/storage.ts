@@ -13,7 +13,7 @@ import type { Histogram } from "./histogram.ts";
 import type { Labels } from "./labels.ts";
 import type { Matcher } from "./matcher.ts";
 
-/** The encoding byte on disk (facts: tsdb format, 3 and 6). StoreAPI's number is one lower. */
+/** The encoding byte on disk (Prometheus, tsdb/docs/format/chunks.md). StoreAPI's number is one lower. */
 export const ChunkEncoding = {
   XOR: 1,
   HISTOGRAM: 2,

@@ -1,4 +1,4 @@
-/** Prometheus' error types, and what each failure is (facts: HTTP API, envelope). */
+/** Prometheus' error types, and what each failure is (Prometheus' HTTP API). */
 
 import { MatcherRegexError } from "@torus/model";
 import {

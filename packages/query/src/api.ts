@@ -1,5 +1,5 @@
 /**
- * Prometheus' HTTP API on a query node (facts: HTTP API): parameters in, engine or storage asked, JSON out.
+ * Prometheus' HTTP API on a query node (Prometheus' HTTP API): parameters in, engine or storage asked, JSON out.
  * Every failure becomes an answer in `apiError`.
  */
 

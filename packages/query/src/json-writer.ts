@@ -1,5 +1,5 @@
 /**
- * Writes the API's answers as JSON, in the very bytes that Prometheus writes (facts: HTTP API, encoding): sample values
+ * Writes the API's answers as JSON, in the very bytes that Prometheus writes (Prometheus' HTTP API): sample values
  * are strings in the shortest form that reads back, timestamps are seconds with three decimals when they need them.
  * The bytes come in parts of about 64 KiB, so that a large answer is sent while it is written.
  */

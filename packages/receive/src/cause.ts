@@ -1,6 +1,6 @@
 /**
  * Why a copy of a series was not stored, and what that is called on either side: HTTP to senders, gRPC between
- * receivers (facts: protocols 2.8). The one place where a write's failure becomes a code.
+ * receivers (Thanos, pkg/receive/handler.go). The one place where a write's failure becomes a code.
  */
 
 import { Verdict, WriteBuffersExhaustedError } from "@torus/kernels";

@@ -1,5 +1,5 @@
 /**
- * thanos.WriteableStore/RemoteWrite (facts: wire, Receive to receive). Both forms of the message are taken: series,
+ * thanos.WriteableStore/RemoteWrite (Thanos' messages: pkg/store/storepb). Both forms of the message are taken: series,
  * tenant and replica in fields 1 to 3, and series by tenant in field 4. A request with a replica number was routed
  * already and is stored here; one without is routed like a sender's.
  */

@@ -1,5 +1,5 @@
 /**
- * Limits of tenants, in Thanos' YAML (facts: features 1.3) with rates besides:
+ * Limits of tenants, in Thanos' YAML (Thanos, docs/components/receive.md) with rates besides:
  *
  *     write:
  *       global: {max_concurrency: 0}

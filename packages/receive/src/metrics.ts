@@ -1,4 +1,4 @@
-/** A receiver's metrics under Thanos' names (facts: features 1.15), on which dashboards and alerts rest. */
+/** A receiver's metrics under Thanos' names (Thanos, docs/components/receive.md), on which dashboards and alerts rest. */
 
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Tenants } from "./tenants.ts";

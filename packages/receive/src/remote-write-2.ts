@@ -1,5 +1,5 @@
 /**
- * Remote write 2.0 as 1.0's WriteRequest (facts: wire): symbols are put in their places, everything else is moved as
+ * Remote write 2.0 as 1.0's WriteRequest (Thanos' messages: pkg/store/storepb): symbols are put in their places, everything else is moved as
  * bytes. So routing, forwarding and storing know one form.
  *
  *     Request    { string symbols = 4, TimeSeries timeseries = 5 }

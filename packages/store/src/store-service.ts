@@ -1,6 +1,6 @@
 /**
  * StoreAPI and Info over a changing list of sources: what receive and the store gateway serve.
- * The rules are Thanos' (facts: protocols 2.4 and 2.5, wire): external labels are matched first and win over a series'
+ * The rules are Thanos' (Thanos, pkg/store and pkg/query/endpointset.go): external labels are matched first and win over a series'
  * own, replica labels are taken out before ordering, every chunk carries its hash, parts that fail become
  * warnings or ABORTED as the caller asks.
  */

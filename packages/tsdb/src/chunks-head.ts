@@ -1,5 +1,5 @@
 /**
- * The head's chunk files of Prometheus, chunks_head/NNNNNN (facts: tsdb format, 10):
+ * The head's chunk files of Prometheus, chunks_head/NNNNNN (Prometheus, tsdb/docs/format/head_chunks.md):
  *
  *   u32 0130bc91   u8 version 1   3 zero bytes
  *   u64 series ref | i64 mint | i64 maxt | u8 encoding | uvarint length | data | u32 CRC-32C from the ref on

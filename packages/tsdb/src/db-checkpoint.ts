@@ -1,5 +1,5 @@
 /**
- * Checkpoints of the log (facts: tsdb format, 9): what is still needed of its oldest segments, rewritten into
+ * Checkpoints of the log (Prometheus, tsdb/docs/format/wal.md): what is still needed of its oldest segments, rewritten into
  * `wal/checkpoint.NNNNNNNN/`, where NNNNNNNN is the last segment covered; then those segments are deleted.
  *
  * Kept are series that are still needed and samples not before `mint`; records of other types are kept whole.

@@ -1,6 +1,6 @@
 /**
  * `thanos.shipper.json` beside the blocks: the ULIDs that are in the bucket and still on this disk,
- * `{"version": 1, "uploaded": [...]}`, tab-indented (facts: tsdb format, 12). Retention asks it before it deletes.
+ * `{"version": 1, "uploaded": [...]}`, tab-indented (Thanos, docs/storage.md). Retention asks it before it deletes.
  * It is a cache of what the bucket knows: when it is missing or unreadable the bucket is asked again.
  */
 

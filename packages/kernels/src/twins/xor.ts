@@ -1,5 +1,5 @@
 /**
- * XOR chunks in plain code (facts: tsdb format, 6): a decoder into columns, and an encoder of whole columns that
+ * XOR chunks in plain code (Prometheus, tsdb/docs/format/chunks.md): a decoder into columns, and an encoder of whole columns that
  * the kernel's appender is held against. Values pass as pairs of 32-bit words, so that the bits of a NaN stay.
  */
 

@@ -1,4 +1,4 @@
-/** Chunks of a block's segment files, fetched by their places (facts: tsdb format, 3). */
+/** Chunks of a block's segment files, fetched by their places (Prometheus, tsdb/docs/format/chunks.md). */
 
 import { CHUNKS_DIR } from "@torus/block";
 import { ByteReader } from "@torus/encoding";

@@ -1,6 +1,6 @@
 /**
  * The part of a block's index that every query needs: its symbols, and where each postings list is. It is fetched
- * once by ranges and kept in `--data-dir`, in Thanos' index-header format (facts: tsdb format, 12):
+ * once by ranges and kept in `--data-dir`, in Thanos' index-header format (Thanos, docs/storage.md):
  *
  *     u32 baaad792 | u8 1 | u8 index version | u64 offset of the postings offset table in the index
  *     symbols section | postings offset table section      as they stand in the index, with length and CRC

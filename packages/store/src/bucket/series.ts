@@ -1,4 +1,4 @@
-/** Series entries of a block's index, fetched by their ids (facts: tsdb format, 4). */
+/** Series entries of a block's index, fetched by their ids (Prometheus, tsdb/docs/format/index.md). */
 
 import { ByteReader } from "@torus/encoding";
 import type { ByteRange, LoadedPages, PageCache, ReadContext } from "./bucket-pages.ts";

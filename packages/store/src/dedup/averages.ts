@@ -1,6 +1,6 @@
 /**
  * The mean of downsampled data: a SUM chunk and the COUNT chunk that came with it have a sample at the same
- * timestamps, whose quotient is the value that a query sees (facts: wire, StoreAPI).
+ * timestamps, whose quotient is the value that a query sees (Thanos' messages: pkg/store/storepb).
  */
 
 import type { WireChunk } from "@torus/protocol";

@@ -1,5 +1,5 @@
 /**
- * Thanos' counter-reset pass: raw counter values become a running total that never falls (facts: dedup, pipeline 4).
+ * Thanos' counter-reset pass: raw counter values become a running total that never falls (Thanos, pkg/dedup).
  * NaN and stale samples are left out. A sample at the last timestamp sets the value that the next step starts from.
  */
 

@@ -1,6 +1,6 @@
 /**
  * Thanos' penalty algorithm: from replicas that were scraped at different times, one is followed as long as it goes
- * on, and another taken only when it is ahead by more than the penalty (facts: dedup, penalty algorithm).
+ * on, and another taken only when it is ahead by more than the penalty (Thanos, pkg/dedup).
  *
  * Replicas are folded pairwise, D(D(r0, r1), r2): the state below is one such node. A counter's replicas are lifted
  * at each switch so that a lower value of the other replica is not taken for a reset.

@@ -1,4 +1,4 @@
-/** From the chunks that came for one series to the replicas they stand for (facts: dedup, pipeline 2 and 3). */
+/** From the chunks that came for one series to the replicas they stand for (Thanos, pkg/dedup). */
 
 import { chunkHash } from "@torus/protocol";
 import type { SampleChunk } from "./averages.ts";

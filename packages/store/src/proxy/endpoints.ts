@@ -1,5 +1,5 @@
 /**
- * The endpoints that a query node asks, kept up to date by their Info (facts: protocols 2.4): what they serve, which
+ * The endpoints that a query node asks, kept up to date by their Info (Thanos, pkg/store and pkg/query/endpointset.go): what they serve, which
  * labels and times they have, whether they answer.
  */
 

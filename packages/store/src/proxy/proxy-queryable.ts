@@ -195,7 +195,7 @@ export class ProxyQueryable implements Queryable {
 
 const Aggr = { COUNT: 1, SUM: 2, MIN: 3, MAX: 4, COUNTER: 5 } as const;
 
-/** Which aggregates of downsampled data a function needs (facts: wire, StoreAPI). */
+/** Which aggregates of downsampled data a function needs (Thanos' messages: pkg/store/storepb). */
 export function aggregatesFor(func: string): number[] {
   if (/^(rate|irate|increase|resets|xrate|xincrease)$/.test(func)) return [Aggr.COUNTER];
   if (func === "min" || func.startsWith("min_")) return [Aggr.MIN];

@@ -1,5 +1,5 @@
 /**
- * Reads an index (facts: tsdb format, 4) from its bytes, version 1 and 2. The sections' checksums are verified when
+ * Reads an index (Prometheus, tsdb/docs/format/index.md) from its bytes, version 1 and 2. The sections' checksums are verified when
  * they are read, every offset and length before it is followed; what does not fit is an `IndexDamagedError`.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Writes an index of version 2 (facts: tsdb format, 4).
+ * Writes an index of version 2 (Prometheus, tsdb/docs/format/index.md).
  *
  * Series are added in order and kept as numbers: the symbols, which the file holds first, are only known at the end.
  * That takes some 150 bytes of memory a series. `finish` sorts the symbols and writes

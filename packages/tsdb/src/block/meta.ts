@@ -1,4 +1,4 @@
-/** Prometheus' part of a block's meta.json (facts: tsdb format, 2): names and order of keys are the file's. */
+/** Prometheus' part of a block's meta.json (Prometheus, tsdb/docs/format/README.md): names and order of keys are the file's. */
 
 import { readFileSync } from "node:fs";
 import path from "node:path";

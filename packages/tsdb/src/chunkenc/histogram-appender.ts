@@ -1,6 +1,6 @@
 /**
  * Appends native histograms of one series: decides whether a sample fits into the chunk that is open, widens either to
- * the buckets of the other, and cuts chunks where a counter was reset (facts: tsdb format, 6, appending rules).
+ * the buckets of the other, and cuts chunks where a counter was reset (Prometheus, tsdb/docs/format/chunks.md; appending rules).
  */
 
 import { CUSTOM_BUCKETS_SCHEMA } from "@torus/model";

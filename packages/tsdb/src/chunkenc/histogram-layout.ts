@@ -1,5 +1,5 @@
 /**
- * The buckets that a histogram chunk's samples have (facts: tsdb format, 6): how they are written in front of the first
+ * The buckets that a histogram chunk's samples have (Prometheus, tsdb/docs/format/chunks.md): how they are written in front of the first
  * sample, and how two of them are brought together.
  *
  *   zero threshold | varbit_int schema | positive spans | negative spans | with schema -53: custom bounds

@@ -1,5 +1,5 @@
 /**
- * Native histogram chunks: 2 integer, 3 float, 5 and 6 the same with start timestamps (facts: tsdb format, 6).
+ * Native histogram chunks: 2 integer, 3 float, 5 and 6 the same with start timestamps (Prometheus, tsdb/docs/format/chunks.md).
  *
  *   2, 3   u16 samples                          | u2 counter reset header, u6 0 | layout | sample*
  *   5, 6   u2 counter reset header, u14 samples | u8 start time header          | layout | sample*

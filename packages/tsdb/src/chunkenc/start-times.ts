@@ -1,5 +1,5 @@
 /**
- * Start timestamps inside the encodings that have them (facts: tsdb format, 6, XOR2 and the ST forms).
+ * Start timestamps inside the encodings that have them (Prometheus, tsdb/docs/format/chunks.md; XOR2 and the ST forms).
  *
  * The header's top bit says that the first sample's is stored; the other bits are the index of the first sample (from 1)
  * behind which one is stored, 0 for none. Up to there all are that of the first sample, or 0.

@@ -1,5 +1,5 @@
 /**
- * The variable-length integers inside chunks (facts: tsdb format, 6): a prefix of ones says how many bits follow.
+ * The variable-length integers inside chunks (Prometheus, tsdb/docs/format/chunks.md): a prefix of ones says how many bits follow.
  *
  *   0 | 10 + 3 | 110 + 6 | 1110 + 9 | 11110 + 12 | 111110 + 18 | 1111110 + 25 | 11111110 + 56 | 11111111 + 64
  *

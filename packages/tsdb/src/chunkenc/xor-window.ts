@@ -1,5 +1,5 @@
 /**
- * Doubles as the difference to the one before (facts: tsdb format, 6, varbit_xor): of the bits that differ, those
+ * Doubles as the difference to the one before (Prometheus, tsdb/docs/format/chunks.md; varbit_xor): of the bits that differ, those
  * between the leading and trailing zeros.
  *
  *   0                                                     the same bits

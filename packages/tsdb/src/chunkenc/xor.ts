@@ -1,5 +1,5 @@
 /**
- * Float chunks, encoding 1 (facts: tsdb format, 6), exact in every bit of time and value.
+ * Float chunks, encoding 1 (Prometheus, tsdb/docs/format/chunks.md), exact in every bit of time and value.
  *
  *   u16 samples | varint t, f64 v | uvarint t1 - t0, varbit_xor | (delta of delta, varbit_xor)*
  *

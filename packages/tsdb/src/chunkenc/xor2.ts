@@ -1,5 +1,5 @@
 /**
- * Float chunks with start timestamps, encoding 4 (facts: tsdb format, 6).
+ * Float chunks with start timestamps, encoding 4 (Prometheus, tsdb/docs/format/chunks.md).
  *
  *   u16 samples | u8 header of the start timestamps | sample*
  *

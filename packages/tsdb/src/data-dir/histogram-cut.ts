@@ -1,5 +1,5 @@
 /**
- * Where the head of Prometheus cuts chunks of native histograms (facts: tsdb format, 6): at the border of the block
+ * Where the head of Prometheus cuts chunks of native histograms (Prometheus, tsdb/docs/format/chunks.md): at the border of the block
  * range, and near 1024 bytes, so that what is left of the range is filled evenly; never below ten samples but there.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Filling a head from the records of its log (facts: tsdb format, 8): series and samples.
+ * Filling a head from the records of its log (Prometheus, tsdb/docs/format/wal.md): series and samples.
  *
  *   1 series    (u64 ref, uvarint labels, (str name, str value)*)*
  *   2 samples   u64 ref, u64 t, (varint ref - first, varint t - first, f64 v)*

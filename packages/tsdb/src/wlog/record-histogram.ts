@@ -1,5 +1,5 @@
 /**
- * A native histogram in a log record or snapshot (facts: tsdb format, 8):
+ * A native histogram in a log record or snapshot (Prometheus, tsdb/docs/format/wal.md):
  *
  *   u8 hint | varint schema | f64 zero threshold | zero count, count (uvarint; f64 in float histograms) | f64 sum
  *   positive spans, negative spans: uvarint count, (varint offset, uvarint length)*

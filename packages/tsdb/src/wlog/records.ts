@@ -1,5 +1,5 @@
 /**
- * Records of a write-ahead log (facts: tsdb format, 8), decoded and encoded; the first byte is the type.
+ * Records of a write-ahead log (Prometheus, tsdb/docs/format/wal.md), decoded and encoded; the first byte is the type.
  *
  *   1 series         (u64 ref, uvarint labels, (str name, str value)*)*
  *   2 samples        u64 first ref, i64 first t, (varint ref - first, varint t - first, f64)*
