@@ -1,6 +1,6 @@
 /**
  * Native histograms, one shape for the integer and the float kind. Fields are those of Prometheus'
- * remote write message; see facts of the format in tsdb/chunkenc.
+ * remote write message; the disk formats are in tsdb/chunkenc.
  */
 
 export type CounterResetHint = "unknown" | "reset" | "not_reset" | "gauge";

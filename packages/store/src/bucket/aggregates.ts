@@ -1,5 +1,5 @@
 /**
- * The chunk of a downsampled block (encoding 255; facts: tsdb format, 6): five entries, count, sum, min, max, counter,
+ * The chunk of a downsampled block (encoding 255 of Thanos): five entries, count, sum, min, max, counter,
  * each `uvarint length | u8 encoding | length bytes` of a plain chunk, or a length of 0 where there is none.
  */
 
