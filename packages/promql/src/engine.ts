@@ -9,7 +9,7 @@ import { parseExpr } from "./parse.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import type { QueryResult, ResultSeries } from "./result.ts";
 
-export type EngineFeature = Feature | "promql-delayed-name-removal";
+export type EngineFeature = Feature | "promql-delayed-name-removal" | "use-start-timestamps";
 
 export type EngineOptions = {
   /** How far an instant selector looks back. Default five minutes. */
@@ -111,7 +111,8 @@ export class Engine {
     if (typeof query !== "string") return query;
     const features = new Set<Feature>();
     for (const feature of this.#options.enabledFeatures ?? []) {
-      if (feature !== "promql-delayed-name-removal") features.add(feature);
+      if (feature !== "promql-delayed-name-removal" && feature !== "use-start-timestamps")
+        features.add(feature);
     }
     return parseExpr(query, { enabledFeatures: features });
   }
@@ -135,6 +136,7 @@ export class Engine {
       noStepSubqueryIntervalMs: this.#options.noStepSubqueryIntervalMs ?? 60_000,
       maxSamples: this.#options.maxSamples ?? 50_000_000,
       delayedNameRemoval: this.#delayed,
+      useStartTimestamps: this.#options.enabledFeatures?.has("use-start-timestamps") ?? false,
       signal: options.signal ?? new AbortController().signal,
       deadlineMs: now() + timeoutMs,
       now,

@@ -32,6 +32,7 @@ import { isComparison, isSetOp, valueType } from "./ast.ts";
 import { arithmetic, compare, setOperation, vectorOperation, withScalar } from "./binary.ts";
 import { type Column, dropMetadata, type Grid, joined, newColumn } from "./column.ts";
 import { dateFunctions, elementwise } from "./functions/elementwise.ts";
+import { checkExtension, type Extension, extended, extendedKernel } from "./functions/extended.ts";
 import {
   fractionOfHistograms,
   quantileOfHistograms,
@@ -45,7 +46,7 @@ import { describePosition } from "./parse/parse-error.ts";
 import { durationMs } from "./plan/durations.ts";
 import { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
 import type { ResultSeries } from "./result.ts";
-import { lastSamples, referenceTimes, windowsOf } from "./scan.ts";
+import { lastSamples, referenceTimes, smoothedColumn, windowsOf } from "./scan.ts";
 
 export type QueryScope = {
   queryable: Queryable;
@@ -58,6 +59,8 @@ export type QueryScope = {
   noStepSubqueryIntervalMs: number;
   maxSamples: number;
   delayedNameRemoval: boolean;
+  /** Start timestamps tell of counter resets. */
+  useStartTimestamps: boolean;
   /** Aborted when the client left or `deadlineMs` passed. */
   signal: AbortSignal;
   deadlineMs: number;
@@ -87,6 +90,11 @@ const histogramReaders: ReadonlyMap<string, (histogram: Histogram) => number> = 
   ["histogram_stdvar", histogramVariance],
   ["histogram_stddev", (histogram: Histogram) => Math.sqrt(histogramVariance(histogram))],
 ]);
+
+function extensionOf(selector: VectorSelector): Extension | null {
+  if (selector.anchored) return "anchored";
+  return selector.smoothed ? "smoothed" : null;
+}
 
 function unwrap(expr: Expr): Expr {
   return expr.kind === "paren" ? unwrap(expr.expr) : expr;
@@ -165,7 +173,7 @@ export class Evaluation {
         yield* this.vector(expr.expr, grid);
         return;
       case "vectorSelector":
-        yield* this.#instantSelector(expr, grid, false);
+        yield* this.#instantSelector(expr, grid, "value");
         return;
       case "unary":
         for await (const batch of this.vector(expr.operand, grid)) {
@@ -300,11 +308,6 @@ export class Evaluation {
     rangeMs: number,
     func: string,
   ): AsyncGenerator<readonly SeriesColumns[]> {
-    if (selector.anchored || selector.smoothed) {
-      throw new QueryExecutionError(
-        `${selector.anchored ? "anchored" : "smoothed"} is not supported yet`,
-      );
-    }
     const batches = this.#scope.queryable.select({
       mint,
       maxt,
@@ -324,7 +327,7 @@ export class Evaluation {
   async *#instantSelector(
     selector: VectorSelector,
     grid: Grid,
-    sampleTimes: boolean,
+    read: "value" | "time" | "start",
   ): AsyncGenerator<Column[]> {
     const refs = referenceTimes(grid, {
       atMs: this.#at(selector.at),
@@ -333,12 +336,16 @@ export class Evaluation {
     if (refs.length === 0) return;
     const lookback = this.#scope.lookbackDeltaMs;
     const mint = (refs[0] as number) - lookback + 1;
-    const maxt = refs[refs.length - 1] as number;
+    const last = refs[refs.length - 1] as number;
+    const maxt = selector.smoothed ? last + lookback : last;
+    const notes = this.#notes(selector);
     for await (const batch of this.#series(selector, mint, maxt, grid, 0, "")) {
       const out: Column[] = [];
       let samples = 0;
       for (const series of batch) {
-        const column = lastSamples(series, refs, lookback, sampleTimes);
+        const column = selector.smoothed
+          ? smoothedColumn(series, refs, lookback, notes)
+          : lastSamples(series, refs, lookback, read);
         if (column === null) continue;
         for (let i = 0; i < grid.count; i++) samples += column.present[i] as number;
         out.push(column);
@@ -370,15 +377,21 @@ export class Evaluation {
       offsetMs: this.#duration(selector.offset),
     });
     if (refs.length === 0) return;
-    const mint = (refs[0] as number) - rangeMs + 1;
-    const maxt = refs[refs.length - 1] as number;
+    const extension = extensionOf(selector);
+    if (extension !== null && func !== "") checkExtension(extension, func);
+    const lookback = this.#scope.lookbackDeltaMs;
+    const mint = (refs[0] as number) - rangeMs + 1 - (extension === null ? 0 : lookback);
+    const maxt = (refs[refs.length - 1] as number) + (extension === "smoothed" ? lookback : 0);
+    const withStarts = this.#scope.useStartTimestamps && extension === null;
     for await (const batch of this.#series(selector, mint, maxt, grid, rangeMs, func)) {
       let samples = 0;
       const out = batch.map((series) => {
         samples += series.timestamps.length;
+        const given = withStarts ? series : { ...series, startTimestamps: null };
+        const windows = windowsOf(given, refs, rangeMs);
         return {
           labels: series.labels,
-          windows: windowsOf(series, refs, rangeMs),
+          windows: extension === null ? windows : extended(windows, extension, lookback),
           dropName: false,
         };
       });
@@ -450,10 +463,13 @@ export class Evaluation {
 
   async *#rangeCall(expr: Call, grid: Grid): AsyncGenerator<Column[]> {
     const name = expr.func.name;
-    const kernel = rangeKernels.get(name);
+    const matrixArg = expr.args.find((arg) => valueType(arg) === "matrix") as Expr;
+    const window = unwrap(matrixArg);
+    const extension = window.kind === "matrixSelector" ? extensionOf(window.selector) : null;
+    const reaching = extension === null ? null : extendedKernel(name, extension);
+    const kernel = reaching ?? rangeKernels.get(name);
     if (kernel === undefined)
       throw new QueryExecutionError(`function "${name}" is not supported yet`);
-    const matrixArg = expr.args.find((arg) => valueType(arg) === "matrix") as Expr;
     const args = await Promise.all(
       expr.args.filter((arg) => arg !== matrixArg).map((arg) => this.scalar(arg, grid)),
     );
@@ -472,7 +488,8 @@ export class Evaluation {
           drop || dropName,
         );
         const context = { metric: labelValue(labels, METRIC_NAME), notes };
-        if (windows.histograms === null) kernel(windows, column, args, stepTimes, context);
+        if (windows.histograms === null || reaching !== null)
+          kernel(windows, column, args, stepTimes, context);
         else {
           mixedKernel(name, kernel, windows as MixedWindows, column, args, stepTimes, context);
         }
@@ -574,7 +591,7 @@ export class Evaluation {
         const inner = unwrap(first);
         const batches =
           inner.kind === "vectorSelector"
-            ? this.#instantSelector(inner, grid, true)
+            ? this.#instantSelector(inner, grid, "time")
             : this.vector(first, grid);
         for await (const batch of batches) {
           yield batch.map((column) =>
@@ -582,6 +599,14 @@ export class Evaluation {
               inner.kind === "vectorSelector" ? value : (grid.startMs + i * grid.stepMs) / 1000,
             ),
           );
+        }
+        return;
+      }
+      case "start_timestamp": {
+        const inner = unwrap(first);
+        if (inner.kind !== "vectorSelector") return;
+        for await (const batch of this.#instantSelector(inner, grid, "start")) {
+          yield batch.map((column) => this.#mapped(column, (value) => value));
         }
         return;
       }

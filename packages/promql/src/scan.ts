@@ -1,7 +1,16 @@
 /** From a series' samples to the steps of a grid: the last sample in the lookback, or the window of each step. */
 
-import { type Histogram, isStale, type SeriesColumns, wordsOf } from "@torus/model";
+import {
+  type Histogram,
+  isStale,
+  labelValue,
+  METRIC_NAME,
+  type SeriesColumns,
+  wordsOf,
+} from "@torus/model";
+import type { Notes } from "./annotations.ts";
 import { type Column, type Grid, newColumn } from "./column.ts";
+import { smoothedSample } from "./functions/extended.ts";
 import type { Windows } from "./functions/range.ts";
 
 /** Where a selector looks: `atMs` pins every step to one time; `offsetMs` looks back. */
@@ -18,13 +27,14 @@ export function referenceTimes(grid: Grid, placement: Placement): Float64Array {
 
 /**
  * The last sample in (ref - lookbackMs, ref] of each step, none when that is a staleness marker.
- * `sampleTimes` gives the samples' own times in seconds instead of their values.
+ * `read` gives the samples' own times or start timestamps in seconds instead of their values; those without a start
+ * are left out.
  */
 export function lastSamples(
   series: SeriesColumns,
   refs: Float64Array,
   lookbackMs: number,
-  sampleTimes: boolean,
+  read: "value" | "time" | "start",
 ): Column | null {
   const { timestamps, values, histograms } = series;
   const words = wordsOf(values);
@@ -38,13 +48,49 @@ export function lastSamples(
     if (at < 0 || (timestamps[at] as number) <= ref - lookbackMs) continue;
     const histogram = histograms?.[at];
     if (histogram === undefined ? isStale(words, at) : histogram.sumIsStale) continue;
+    if (read === "start") {
+      const start = series.startTimestamps?.[at] ?? 0;
+      if (start === 0) continue;
+      out.values[i] = start / 1000;
+    }
     found = true;
     out.present[i] = 1;
-    if (sampleTimes) out.values[i] = (timestamps[at] as number) / 1000;
+    if (read === "start") continue;
+    if (read === "time") out.values[i] = (timestamps[at] as number) / 1000;
     else if (histogram === undefined) out.values[i] = values[at] as number;
     else {
       out.histograms ??= Array.from<Histogram | undefined>({ length: refs.length });
       out.histograms[i] = histogram;
+    }
+  }
+  return found ? out : null;
+}
+
+/** The values at each step by interpolation between the samples around it, both at most `lookbackMs` away. */
+export function smoothedColumn(
+  series: SeriesColumns,
+  refs: Float64Array,
+  lookbackMs: number,
+  notes: Notes,
+): Column | null {
+  const out = newColumn(series.labels, refs.length);
+  const context = { metric: labelValue(series.labels, METRIC_NAME), notes };
+  const windows = windowsOf(series, refs, lookbackMs);
+  let found = false;
+  for (let i = 0; i < refs.length; i++) {
+    const ref = refs[i] as number;
+    const lo = windows.lo[i] as number;
+    let hi = windows.hi[i] as number;
+    const next = windows.timestamps[hi];
+    if (next !== undefined && next <= ref + lookbackMs) hi++;
+    const sample = smoothedSample(windows, lo, hi, ref, context);
+    if (sample === undefined) continue;
+    found = true;
+    out.present[i] = 1;
+    if (typeof sample === "number") out.values[i] = sample;
+    else {
+      out.histograms ??= Array.from<Histogram | undefined>({ length: refs.length });
+      out.histograms[i] = sample;
     }
   }
   return found ? out : null;

@@ -11,7 +11,8 @@ import {
 import { infos, type Notes, warnings } from "../annotations.ts";
 import type { Column } from "../column.ts";
 import { HistogramFold } from "../histogram-fold.ts";
-import type { RangeKernel, ScalarArgs, Windows } from "./range.ts";
+import { extrapolationFactor, type RangeKernel, type ScalarArgs, type Windows } from "./range.ts";
+import { noteOverlaps, startsAnew, zeroTime } from "./start-timestamps.ts";
 
 /** A series of which some sample is a histogram. */
 export type MixedWindows = Windows & { histograms: readonly (Histogram | undefined)[] };
@@ -117,10 +118,12 @@ const fold =
   };
 
 const counted =
-  (differs: (a: number | Histogram, b: number | Histogram) => boolean): MixedFn =>
+  (
+    differs: (a: number | Histogram, b: number | Histogram, w: Windows, i: number) => boolean,
+  ): MixedFn =>
   (w, lo, hi) => {
     let n = 0;
-    for (let i = lo + 1; i < hi; i++) if (differs(at(w, i), at(w, i - 1))) n++;
+    for (let i = lo + 1; i < hi; i++) if (differs(at(w, i), at(w, i - 1), w, i)) n++;
     return n;
   };
 
@@ -132,18 +135,25 @@ function changed(value: number | Histogram, before: number | Histogram): boolean
   return !histogramsEqual(value, before);
 }
 
-function wasReset(value: number | Histogram, before: number | Histogram): boolean {
+function wasReset(
+  value: number | Histogram,
+  before: number | Histogram,
+  w: Windows,
+  i: number,
+): boolean {
+  if (startsAnew(w, i)) return true;
   if (typeof value === "number" && typeof before === "number") return value < before;
   if (typeof value === "number" || typeof before === "number") return true;
   return isCounterReset(value, before);
 }
 
-/** What was added between the first and the last histogram of a window. */
+/** What was added between the first histogram of a window, or zero before it, and the last. */
 export function histogramIncrease(
   samples: readonly Histogram[],
   isCounter: boolean,
   { metric, notes }: Context,
   resetAt: (i: number) => boolean,
+  fromZero = false,
 ): HistogramSum | undefined {
   const first = samples[0] as Histogram;
   const last = samples.at(-1) as Histogram;
@@ -174,6 +184,7 @@ export function histogramIncrease(
         }
       }
     }
+    if (fromZero) sum.add(first);
     sum.counterResetHint = "gauge";
     return sum;
   } catch (error) {
@@ -183,32 +194,6 @@ export function histogramIncrease(
   }
 }
 
-/**
- * What a difference of first and last grows by when it is extended to the ends of the window, at most half an average
- * distance where the end is further than 1.1 distances away, and for a counter not to before it was zero.
- */
-export function extrapolationFactor(
-  firstTime: number,
-  lastTime: number,
-  intervals: number,
-  end: number,
-  rangeMs: number,
-  zeroShare: number | null,
-): number {
-  let toStart = (firstTime - (end - rangeMs)) / 1000;
-  let toEnd = (end - lastTime) / 1000;
-  const sampled = (lastTime - firstTime) / 1000;
-  const distance = sampled / intervals;
-  const threshold = distance * 1.1;
-  if (toStart >= threshold) toStart = distance / 2;
-  if (zeroShare !== null) {
-    const toZero = sampled * zeroShare;
-    if (toZero < toStart) toStart = toZero;
-  }
-  if (toEnd >= threshold) toEnd = distance / 2;
-  return (sampled + toStart + toEnd) / sampled;
-}
-
 const extrapolated =
   (isCounter: boolean, isRate: boolean): MixedFn =>
   (w, lo, hi, floats, context, end) => {
@@ -216,22 +201,31 @@ const extrapolated =
       context.notes.warn(warnings.mixedFloatsHistograms(context.metric));
       return undefined;
     }
-    if (hi - lo < 2) return undefined;
+    const zeroAt = isCounter ? zeroTime(w, lo, end - w.rangeMs) : null;
+    if (hi - lo < 2 && zeroAt === null) return undefined;
+    if (isCounter) noteOverlaps(w, lo, hi, context);
     const samples = w.histograms.slice(lo, hi) as Histogram[];
-    const sum = histogramIncrease(samples, isCounter, context, (i) =>
-      isCounterReset(samples[i] as Histogram, samples[i - 1] as Histogram),
+    const first = samples[0] as Histogram;
+    const sum = histogramIncrease(
+      samples,
+      isCounter,
+      context,
+      (i) =>
+        isCounterReset(samples[i] as Histogram, samples[i - 1] as Histogram) ||
+        (isCounter && startsAnew(w, lo + i)),
+      zeroAt !== null,
     );
     if (sum === undefined) return undefined;
-    const first = samples[0] as Histogram;
     const { count } = sum.result();
-    let factor = extrapolationFactor(
-      w.timestamps[lo] as number,
-      w.timestamps[hi - 1] as number,
-      hi - 1 - lo,
+    let factor = extrapolationFactor({
+      firstTime: w.timestamps[lo] as number,
+      lastTime: w.timestamps[hi - 1] as number,
+      intervals: hi - 1 - lo,
       end,
-      w.rangeMs,
-      isCounter && count > 0 && first.count >= 0 ? first.count / count : null,
-    );
+      rangeMs: w.rangeMs,
+      zeroShare: isCounter && count > 0 && first.count >= 0 ? first.count / count : null,
+      zeroTime: zeroAt,
+    });
     if (isRate) factor /= w.rangeMs / 1000;
     sum.scale(factor);
     return sum.result();
@@ -258,7 +252,7 @@ const instant =
     if (!isRate && gauges < 2) notes.warn(warnings.notGauge(metric));
     const sum = new HistogramSum(last);
     try {
-      if (!isRate || !isCounterReset(last, previous)) {
+      if (!isRate || !(isCounterReset(last, previous) || startsAnew(w, hi - 1))) {
         if (sum.add(previous, -1).reconciled) notes.info(infos.reconciled("subtraction"));
       }
     } catch (error) {

@@ -7,6 +7,7 @@ import type { Histogram } from "@torus/model";
 import type { Notes } from "../annotations.ts";
 import type { Column } from "../column.ts";
 import { KahanSum, mean, quantileOf, sortedNanFirst, variance } from "../sums.ts";
+import { noteOverlaps, startsAnew, zeroTime } from "./start-timestamps.ts";
 
 export type Windows = {
   /** Milliseconds, ascending, without stale samples. */
@@ -63,6 +64,50 @@ function perWindow(fn: WindowFn): RangeKernel {
  * average distance when the end is further than 1.1 distances away. The order of operations is Prometheus'.
  */
 function extrapolated(isCounter: boolean, isRate: boolean): RangeKernel {
+  const plain = extrapolatedPlain(isCounter, isRate);
+  return (w, out, args, stepTimes, context) => {
+    if (!isCounter || w.startTimestamps === null) plain(w, out, args, stepTimes, context);
+    else extrapolatedFromStarts(w, out, isRate, context);
+  };
+}
+
+function extrapolatedFromStarts(
+  w: Windows,
+  out: Column,
+  isRate: boolean,
+  context: { metric: string; notes: Notes },
+): void {
+  const { timestamps, values } = w;
+  for (let i = 0; i < w.lo.length; i++) {
+    const lo = w.lo[i] as number;
+    const hi = w.hi[i] as number;
+    if (hi <= lo) continue;
+    const end = w.ends[i] as number;
+    noteOverlaps(w, lo, hi, context);
+    const zeroAt = zeroTime(w, lo, end - w.rangeMs);
+    if (hi - lo < 2 && zeroAt === null) continue;
+    const first = values[lo] as number;
+    let result = (values[hi - 1] as number) - (zeroAt === null ? first : 0);
+    for (let k = lo + 1; k < hi; k++) {
+      const previous = values[k - 1] as number;
+      if ((values[k] as number) < previous || startsAnew(w, k)) result += previous;
+    }
+    let factor = extrapolationFactor({
+      firstTime: timestamps[lo] as number,
+      lastTime: timestamps[hi - 1] as number,
+      intervals: hi - 1 - lo,
+      end,
+      rangeMs: w.rangeMs,
+      zeroShare: result > 0 && first >= 0 ? first / result : null,
+      zeroTime: zeroAt,
+    });
+    if (isRate) factor /= w.rangeMs / 1000;
+    out.values[i] = result * factor;
+    out.present[i] = 1;
+  }
+}
+
+function extrapolatedPlain(isCounter: boolean, isRate: boolean): RangeKernel {
   return (w, out) => {
     const { timestamps, values, lo: los, hi: his, ends, rangeMs } = w;
     // resets[i]: counter resets up to sample i, so that a window without any needs no walk.
@@ -117,7 +162,8 @@ function instantDelta(isRate: boolean): WindowFn {
     if (hi - lo < 2) return undefined;
     const last = w.values[hi - 1] as number;
     const previous = w.values[hi - 2] as number;
-    const difference = isRate && last < previous ? last : last - previous;
+    const difference =
+      isRate && (last < previous || startsAnew(w, hi - 1)) ? last : last - previous;
     const ms = (w.timestamps[hi - 1] as number) - (w.timestamps[hi - 2] as number);
     if (ms === 0) return undefined;
     return isRate ? difference / (ms / 1000) : difference;
@@ -185,14 +231,46 @@ const smoothing: WindowFn = (w, lo, hi, step, args) => {
 };
 
 const changed =
-  (counts: (value: number, previous: number) => boolean): WindowFn =>
+  (counts: (value: number, previous: number, w: Windows, i: number) => boolean): WindowFn =>
   (w, lo, hi) => {
     let n = 0;
     for (let i = lo + 1; i < hi; i++) {
-      if (counts(w.values[i] as number, w.values[i - 1] as number)) n++;
+      if (counts(w.values[i] as number, w.values[i - 1] as number, w, i)) n++;
     }
     return n;
   };
+
+/** Of samples of a window, in ms where times. */
+export type Span = {
+  firstTime: number;
+  lastTime: number;
+  intervals: number;
+  end: number;
+  rangeMs: number;
+  /** First value by difference, for a counter that may be extended back to zero. */
+  zeroShare: number | null;
+  /** Where the counter was zero, when that is known: the difference counts from there. */
+  zeroTime: number | null;
+};
+
+/** What the difference of first and last grows by when it is extended to the ends of the window. */
+export function extrapolationFactor(span: Span): number {
+  const { firstTime, lastTime, end } = span;
+  const between = (lastTime - firstTime) / 1000;
+  const distance = span.intervals === 0 ? 0 : between / span.intervals;
+  const threshold = distance * 1.1;
+  let toStart = (firstTime - (end - span.rangeMs)) / 1000;
+  let toEnd = (end - lastTime) / 1000;
+  if (toStart >= threshold) toStart = distance / 2;
+  if (span.zeroShare !== null) {
+    const toZero = between * span.zeroShare;
+    if (toZero < toStart) toStart = toZero;
+  }
+  if (toEnd >= threshold) toEnd = distance / 2;
+  if (span.zeroTime === null) return (between + toStart + toEnd) / between;
+  const sampled = (lastTime - span.zeroTime) / 1000;
+  return (sampled + toEnd) / sampled;
+}
 
 function sumOf(values: Float64Array, lo: number, hi: number): number {
   const sum = new KahanSum();
@@ -234,6 +312,7 @@ export const rangeKernels: ReadonlyMap<string, RangeKernel> = new Map<string, Ra
     "mad_over_time",
     perWindow((w, lo, hi) => {
       const window = w.values.subarray(lo, hi);
+      if (window.some(Number.isNaN)) return Number.NaN;
       const middle = median(window);
       return median(window.map((value) => Math.abs(value - middle)));
     }),
@@ -244,7 +323,7 @@ export const rangeKernels: ReadonlyMap<string, RangeKernel> = new Map<string, Ra
       changed((value, last) => value !== last && !(Number.isNaN(value) && Number.isNaN(last))),
     ),
   ],
-  ["resets", perWindow(changed((value, last) => value < last))],
+  ["resets", perWindow(changed((value, last, w, i) => value < last || startsAnew(w, i)))],
   [
     "deriv",
     perWindow((w, lo, hi) =>
