@@ -3,6 +3,7 @@ import {
   existsSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   truncateSync,
@@ -123,7 +124,7 @@ test("a second writer is refused, in this process and from another", async () =>
   const other = newDir();
   const child = spawn(process.execPath, ["-e", "setTimeout(() => {}, 60000)"], { stdio: "ignore" });
   try {
-    const stat = execFileSync("cat", [`/proc/${child.pid}/stat`], { encoding: "utf8" });
+    const stat = readFileSync(`/proc/${child.pid}/stat`, "utf8");
     const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
     writeFileSync(path.join(other, "lock"), `${child.pid} ${started}\n`);
     await expect(openDb(other)).rejects.toThrow(DirectoryLockedError);
