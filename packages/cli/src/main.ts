@@ -35,6 +35,26 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "print the owners of the series on standard input",
     load: async () => (await import("./commands/tools-hashring.ts")).toolsHashring,
   },
+  "tools tsdb dump": {
+    summary: "print the samples of blocks and data directories",
+    load: async () => (await import("./commands/tools-tsdb.ts")).toolsTsdbDump,
+  },
+  "tools tsdb list": {
+    summary: "list the blocks of data directories",
+    load: async () => (await import("./commands/tools-tsdb.ts")).toolsTsdbList,
+  },
+  "tools tsdb analyze": {
+    summary: "show where the series of blocks come from",
+    load: async () => (await import("./commands/tools-tsdb.ts")).toolsTsdbAnalyze,
+  },
+  "tools tsdb verify": {
+    summary: "check every checksum, offset and order of blocks and data directories",
+    load: async () => (await import("./commands/tools-tsdb.ts")).toolsTsdbVerify,
+  },
+  "tools tsdb create-blocks-from openmetrics": {
+    summary: "make blocks of two hours from OpenMetrics text with timestamps",
+    load: async () => (await import("./commands/tools-tsdb.ts")).toolsTsdbCreateBlocks,
+  },
 };
 
 // Named through the global: the bundler writes the version in for exactly this expression.
@@ -74,7 +94,7 @@ async function main(argv: readonly string[], env: Omit<CommandEnv, "args">): Pro
 
 /** The longest run of leading words that names a command. */
 function commandName(argv: readonly string[]): string | undefined {
-  for (let words = 3; words > 0; words--) {
+  for (let words = 4; words > 0; words--) {
     const name = argv.slice(0, words).join(" ");
     if (Object.hasOwn(COMMANDS, name)) return name;
   }

@@ -1,3 +1,4 @@
+export { BlockReader } from "./block/block-reader.ts";
 export {
   type ChunkColumns,
   chunkSampleCount,
@@ -6,8 +7,17 @@ export {
   withoutStartTimes,
 } from "./chunkenc/chunk-samples.ts";
 export { HistogramAppender, histogramEncoding } from "./chunkenc/histogram-appender.ts";
+export { seriesNotation } from "./chunkenc/notation.ts";
 export { fromModelHistogram, toModelHistogram } from "./chunkenc/stored-histogram.ts";
 export { ChunkMalformedError } from "./chunkenc/xor-window.ts";
+export {
+  blockDirectories,
+  DataDirectory,
+  hasStartTimes,
+  isBlockDirectory,
+  NoDataDirectoryError,
+  selectAny,
+} from "./data-dir/data-directory.ts";
 export type { TsdbOptions } from "./db.ts";
 export { Tsdb, TsdbClosedError } from "./db.ts";
 export { DirectoryLockedError } from "./db-lock.ts";
@@ -15,3 +25,7 @@ export type { LogLine } from "./db-replay.ts";
 export type { AppendCounts } from "./head/append.ts";
 export { LogWriteError } from "./head/append.ts";
 export { HeadMemoryError } from "./head/state.ts";
+export { analyzeBlock, type BlockAnalysis, type Ranked } from "./tools/analyze.ts";
+export { BlockBuilder, ConflictingSampleError } from "./tools/create-blocks.ts";
+export { formatOpenMetrics, OpenMetricsError, OpenMetricsReader } from "./tools/openmetrics.ts";
+export { type Finding, Verifier } from "./tools/verify.ts";

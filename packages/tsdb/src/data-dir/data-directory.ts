@@ -5,8 +5,16 @@
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
-import { compareLabels, isUlid, type Labels, labelValue, type Matcher } from "@torus/model";
+import {
+  ChunkEncoding,
+  compareLabels,
+  isUlid,
+  type Labels,
+  labelValue,
+  type Matcher,
+} from "@torus/model";
 import { BlockReader } from "../block/block-reader.ts";
+import { decodeSamples } from "../chunkenc/chunk-samples.ts";
 import type { StoredSamples } from "../chunkenc/samples.ts";
 import { OfflineHead, type OfflineSeries } from "./offline-head.ts";
 import { mergeRuns, runsOfChunks, without } from "./runs.ts";
@@ -27,6 +35,26 @@ const OUT_OF_ORDER_HINT = "from-out-of-order";
 
 export function isBlockDirectory(dir: string): boolean {
   return existsSync(path.join(dir, "meta.json")) && existsSync(path.join(dir, "index"));
+}
+
+/** All series of the directory that match one of several lists of matchers, or all where there is no list. */
+export function selectAny(
+  directory: DataDirectory,
+  lists: readonly (readonly Matcher[])[],
+  mint: number,
+  maxt: number,
+): Iterable<DirectorySeries> {
+  const [only = []] = lists;
+  if (lists.length < 2) return directory.select(only, mint, maxt);
+  return filtered(directory.select([], mint, maxt), ({ labels }) =>
+    lists.some((matchers) =>
+      matchers.every((matcher) => matcher.matches(labelValue(labels, matcher.name))),
+    ),
+  );
+}
+
+function* filtered<T>(items: Iterable<T>, keep: (item: T) => boolean): Generator<T> {
+  for (const item of items) if (keep(item)) yield item;
 }
 
 /** Directories of blocks in a data directory, ascending by name. */
@@ -101,6 +129,31 @@ export class DataDirectory {
       if (samples.times.length > 0) yield { labels, samples };
     }
   }
+}
+
+/** Whether any sample has a start timestamp. Reads all chunks, and decodes those whose encoding may have one. */
+export function hasStartTimes(directory: DataDirectory): boolean {
+  for (const series of directory.head?.series ?? []) {
+    if (series.runs().some(anyStartTime)) return true;
+  }
+  for (const block of directory.blocks) {
+    for (const { chunks } of block.rawSeries(
+      [],
+      Number.NEGATIVE_INFINITY,
+      Number.POSITIVE_INFINITY,
+    )) {
+      for (const chunk of chunks) {
+        const may =
+          chunk.encoding >= ChunkEncoding.XOR2 && chunk.encoding < ChunkEncoding.AGGREGATE;
+        if (may && anyStartTime(decodeSamples(chunk))) return true;
+      }
+    }
+  }
+  return false;
+}
+
+function anyStartTime({ startTimes }: StoredSamples): boolean {
+  return startTimes?.some((time) => time !== 0n) === true;
 }
 
 type PartOfSeries = { labels: Labels; runs: StoredSamples[] };
