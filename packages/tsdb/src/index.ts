@@ -10,6 +10,7 @@ export { HistogramAppender, histogramEncoding } from "./chunkenc/histogram-appen
 export { seriesNotation } from "./chunkenc/notation.ts";
 export { fromModelHistogram, toModelHistogram } from "./chunkenc/stored-histogram.ts";
 export { ChunkMalformedError } from "./chunkenc/xor-window.ts";
+export { compactBlocks, overlappingBlocks } from "./compact/compact.ts";
 export {
   blockDirectories,
   DataDirectory,
