@@ -6,7 +6,8 @@
  *   npx tsx test/bench/ingest.ts [--series=100000] [--rounds=20] [--only=torus-1,torus-3-rf2,prometheus,victoria]
  *
  * A round is one sample of every series, 15 s apart, in requests of 2,000 series over 4 connections. Requests are
- * built before the clock starts. "steady" leaves out the first round, which creates the series.
+ * built before the clock starts. "steady" leaves out the first round, which creates the series. The second table
+ * gives the steps of the path inside one process, without HTTP: each line does all that the lines above it do.
  */
 
 import { spawnSync } from "node:child_process";
@@ -14,9 +15,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { snappyEncode } from "@torus/kernels";
+import { snappyEncode, WriteRequestBuffer } from "@torus/kernels";
 import { encodeWriteRequest } from "@torus/protocol";
 import { freePorts, type RunningProcess, startProcess, torusProgram } from "@torus/testkit";
+import { Tsdb } from "@torus/tsdb";
 import { Population, seriesLabels } from "./load/population.ts";
 import { cpuSeconds, peakRssBytes } from "./load/process-usage.ts";
 import { send } from "./load/sender.ts";
@@ -178,6 +180,41 @@ async function measure(system: System, requests: readonly Uint8Array[][]): Promi
   }
 }
 
+/** One pass over the steady rounds inside this process; CPU-microseconds a sample. */
+async function step(
+  requests: readonly Uint8Array[][],
+  tenant: Uint8Array | null,
+  depth: "decompress" | "walk" | "append",
+): Promise<number> {
+  const dir = mkdtempSync(path.join(tmpdir(), "torus-bench-"));
+  const db = await Tsdb.open({
+    dir,
+    blockDurationMs: 7_200_000,
+    retentionMs: 0,
+    maxBytes: 0,
+    walCompression: "snappy",
+    seriesLimit: 0,
+    now: Date.now,
+    log: () => undefined,
+  });
+  const take = (body: Uint8Array) => {
+    const request = WriteRequestBuffer.acquire();
+    request.reserve(body.length).set(body);
+    request.decompress(body.length, 32 << 20);
+    if (depth !== "decompress") request.walk(tenant);
+    if (depth === "append") db.append(request, null);
+    request.release();
+  };
+  const [first = [], ...rest] = requests;
+  first.forEach(take);
+  const before = process.cpuUsage();
+  rest.flat().forEach(take);
+  const { user, system } = process.cpuUsage(before);
+  await db.close();
+  rmSync(dir, { recursive: true, force: true });
+  return (user + system) / (series * (rounds - 1));
+}
+
 const us = (seconds: number) => (seconds * 1e6).toFixed(2);
 const installed = (program: string) => spawnSync(program, ["--version"]).error === undefined;
 
@@ -197,3 +234,20 @@ for (const key of flags.only.split(",")) {
     print(`| ${system.name} | ${program} is not installed |`);
   else await measure(system, requests);
 }
+
+const tenant = new TextEncoder().encode("default-tenant");
+const decompress = await step(requests, null, "decompress");
+const walk = await step(requests, null, "walk");
+const append = await step(requests, null, "append");
+const hash = (await step(requests, tenant, "walk")) - walk;
+print("");
+print("| step, in one process, steady | CPU us/sample |");
+print("|---|---|");
+print(`| copy in and decompress | ${decompress.toFixed(3)} |`);
+print(`| … and walk: checks and ranges | ${walk.toFixed(3)} |`);
+print(`| … and append: find the series, judge, chunk, log | ${append.toFixed(3)} |`);
+print(`| the ring's hash, where there are several nodes | ${hash.toFixed(3)} |`);
+print("");
+print(
+  "What the first line of the first table has beyond the third is HTTP, metrics and the answer.",
+);

@@ -192,7 +192,8 @@ async function receive(
     const bytes = Buffer.from(tenant);
     // The bodies are let go before the answer: only what is forwarded is held until then.
     const withRequest = version === 2 ? withRemoteWrite2Request : withSnappyRequest;
-    const outcome = withRequest(chunks, maxRequestBytes, bytes, (walked) => {
+    const hashed = writer.needsHash(tenant) ? bytes : null;
+    const outcome = withRequest(chunks, maxRequestBytes, hashed, (walked) => {
       limiter.checkSize(tenant, walked.bodyLength);
       const samples = countSamples(walked);
       limiter.checkContent(tenant, walked.count, samples);

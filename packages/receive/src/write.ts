@@ -92,6 +92,12 @@ export class Writer {
     return this.#distribute(request, tenant, placement, copies, samples);
   }
 
+  /** Whether where a series goes depends on its hash: not without a ring, nor with one node. */
+  needsHash(tenant: string): boolean {
+    const ring = this.#options.hashring?.();
+    return ring !== undefined && ring.placement(tenant).endpoints.length > 1;
+  }
+
   /** Stores all series here, whoever owns them: for an ingestor, and for what a router sent. */
   #storeAll(
     request: WriteRequestBuffer,
