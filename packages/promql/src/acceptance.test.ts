@@ -9,18 +9,34 @@ const folder = new URL("../../../../shared/promqltest/", import.meta.url);
 const engine = new Engine({
   timeoutMs: 60_000,
   now: () => 0,
-  enabledFeatures: new Set([...ALL_FEATURES, "promql-delayed-name-removal" as const]),
+  enabledFeatures: new Set([
+    ...ALL_FEATURES,
+    "promql-delayed-name-removal" as const,
+    "use-start-timestamps" as const,
+  ]),
 });
 
 /** Script files of which every case passes; those that need what is not built are not among them. */
 const files: readonly (readonly [name: string, cases: number])[] = [
+  ["aggregators", 96],
   ["at_modifier", 47],
   ["collision", 1],
   ["duration_expression", 35],
+  ["extended_vectors", 101],
   ["fill-modifier", 28],
+  ["functions", 259],
+  ["histograms", 111],
+  ["info", 32],
+  ["limit", 22],
   ["literals", 15],
+  ["name_label_dropping", 18],
+  ["native_histograms", 313],
+  ["operators", 128],
+  ["range_queries", 11],
   ["selectors", 19],
   ["staleness", 10],
+  ["start_timestamps", 16],
+  ["subquery", 20],
   ["trig_functions", 11],
   ["type_and_unit", 35],
   ["thanos-multistore/aggregators", 25],

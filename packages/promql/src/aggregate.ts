@@ -16,6 +16,7 @@ import { infos, type Notes, warnings } from "./annotations.ts";
 import type { Aggregation } from "./ast.ts";
 import { type Column, labelsKey, newColumn, onlyLabels, withLabel } from "./column.ts";
 import { HistogramFold } from "./histogram-fold.ts";
+import { placeOf } from "./label-hash.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import { compensate, quantileOf, sortedNanFirst } from "./sums.ts";
 
@@ -68,6 +69,7 @@ export class Folder {
       };
       this.#groups.set(key, group);
     }
+    group.dropName ||= column.dropName;
     return group;
   }
 
@@ -276,6 +278,35 @@ export function quantiles(
   });
 }
 
+/** The double above the largest 64-bit integer. */
+const MAX_INT64 = 2 ** 63;
+
+/**
+ * A share of the series of every step, by where the hash of their labels lies in [0, 1): below the ratio, or for a
+ * negative one above 1 + ratio, so that two ratios that differ by 1 divide them.
+ */
+export function limitedByRatio(
+  columns: readonly Column[],
+  ratio: Float64Array,
+  notes: Notes,
+): Column[] {
+  const capped = ratio.map((value) => {
+    if (Number.isNaN(value)) throw new QueryExecutionError("Ratio value is NaN");
+    if (value >= -1 && value <= 1) return value;
+    const limit = Math.sign(value);
+    notes.warn(warnings.ratio(formatShort(value), String(limit)));
+    return limit;
+  });
+  return columns.map((column) => {
+    const place = placeOf(column.labels);
+    const present = column.present.map((bit, i) => {
+      const limit = capped[i] as number;
+      return (limit >= 0 ? place < limit : place >= 1 + limit) ? bit : 0;
+    });
+    return { ...column, present };
+  });
+}
+
 /** topk, bottomk and limitk. With one step the result is ordered as Prometheus orders an instant vector. */
 export function selected(
   node: Aggregation,
@@ -291,6 +322,9 @@ export function selected(
     for (let i = 0; i < k.length; i++) {
       const wanted = k[i] as number;
       if (Number.isNaN(wanted)) throw new QueryExecutionError("Parameter value is NaN");
+      if (Math.abs(wanted) > MAX_INT64) {
+        throw new QueryExecutionError(`Scalar value ${formatShort(wanted)} overflows int64`);
+      }
       if (wanted < 1) continue;
       const there = members
         .map((column, index) => ({ value: column.values[i] as number, index, column }))

@@ -26,6 +26,9 @@ export const warnings = {
   binaryLayout: (op: string) => `incompatible bucket layout encountered for binary operator ${op}`,
   startOverlap: (name: string) =>
     `sample has start time that overlaps with previous sample timestamp for metric ${JSON.stringify(name)}`,
+  sortInRange: "sort is ineffective for range queries since results are always ordered by labels",
+  ratio: (given: string, capped: string) =>
+    `ratio value should be between -1 and 1, got ${given}, capping to ${capped}`,
 } as const;
 
 export const infos = {

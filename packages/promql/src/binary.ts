@@ -60,7 +60,7 @@ export function arithmetic(op: BinaryOp, a: number, b: number): number {
     case "and":
     case "or":
     case "unless":
-      throw new QueryExecutionError(`operator "${op}" between floats is not supported yet`);
+      throw new QueryExecutionError(`operator "${op}" not allowed for Scalar operations`);
   }
 }
 
@@ -106,26 +106,19 @@ function histogramOperation(
     if (op === "</" || op === ">/") return trimmed(a, b, op === "</");
     return refused();
   }
-  switch (op) {
-    case "==":
-      return histogramsEqual(a, b);
-    case "!=":
-      return !histogramsEqual(a, b);
-    case "+":
-    case "-":
-      try {
-        const { histogram, collision, reconciled } = addHistograms(a, b, op === "+" ? 1 : -1);
-        const operation = op === "+" ? "addition" : "subtraction";
-        if (collision) notes.warn(warnings.resetCollision(operation));
-        if (reconciled) notes.info(infos.reconciled(operation));
-        return op === "-" ? { ...histogram, counterResetHint: "gauge" } : histogram;
-      } catch (error) {
-        if (!(error instanceof IncompatibleHistogramsError)) throw error;
-        notes.warn(warnings.binaryLayout(op));
-        return undefined;
-      }
-    default:
-      return refused();
+  if (op === "==") return histogramsEqual(a, b);
+  if (op === "!=") return !histogramsEqual(a, b);
+  if (op !== "+" && op !== "-") return refused();
+  try {
+    const { histogram, collision, reconciled } = addHistograms(a, b, op === "+" ? 1 : -1);
+    const operation = op === "+" ? "addition" : "subtraction";
+    if (collision) notes.warn(warnings.resetCollision(operation));
+    if (reconciled) notes.info(infos.reconciled(operation));
+    return op === "-" ? { ...histogram, counterResetHint: "gauge" } : histogram;
+  } catch (error) {
+    if (!(error instanceof IncompatibleHistogramsError)) throw error;
+    notes.warn(warnings.binaryLayout(op));
+    return undefined;
   }
 }
 
@@ -140,7 +133,7 @@ function trims(op: BinaryOp): boolean {
 }
 
 function dropsName(node: Binary): boolean {
-  return !isComparison(node.op) || node.returnBool;
+  return isComparison(node.op) ? node.returnBool : !trims(node.op);
 }
 
 /** A vector and a scalar; `scalarLeft` says on which side the scalar stands. */
@@ -347,7 +340,7 @@ export function vectorOperation(
         if (column.present[i] === 0) continue;
         if (partner !== null) {
           throw new QueryExecutionError(
-            `found duplicate series for the match group ${braced(group.labels)} on the ${swapped ? "left" : "right"} hand-side of the operation: [${braced(column.labels)}, ${braced(partner.labels)}];many-to-many matching not allowed: matching labels must be unique on one side`,
+            `found duplicate series for the match group ${braced(group.labels)} on the ${swapped ? "left" : "right"} hand-side of the operation: [${braced(partner.labels)}, ${braced(column.labels)}];many-to-many matching not allowed: matching labels must be unique on one side`,
           );
         }
         partner = column;

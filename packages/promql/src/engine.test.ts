@@ -110,13 +110,8 @@ test("two partners on the one side of a match are an error", async () => {
   );
 });
 
-test("what is not built is named", async () => {
-  const experimental = new Engine({
-    timeoutMs: 60_000,
-    now: () => 0,
-    enabledFeatures: new Set(["promql-experimental-functions"]),
-  });
-  await expect(
-    experimental.instant(new ScriptStorage(), "limit_ratio(0.5, x_total)", 0),
-  ).rejects.toThrow('aggregation "limit_ratio" is not supported yet');
+test("trimming is for histograms only", async () => {
+  await expect(engine.instant(new ScriptStorage(), "1 </ 2", 0)).rejects.toThrow(
+    'operator "</" not allowed for Scalar operations',
+  );
 });

@@ -1,6 +1,7 @@
 /** The engine: queries as text or trees, over a Queryable, to results. */
 
 import { compareLabels, EMPTY_LABELS, type Histogram, type Queryable } from "@torus/model";
+import { warnings } from "./annotations.ts";
 import { type Expr, valueType } from "./ast.ts";
 import { type Column, type Grid, newColumn } from "./column.ts";
 import { Evaluation, type QueryScope, stringOf, withNamesDropped } from "./evaluate.ts";
@@ -41,10 +42,10 @@ export class Engine {
   ): Promise<QueryResult> {
     const expr = this.#parsed(query);
     const grid: Grid = { startMs: timeMs, stepMs: 1, count: 1 };
-    const run = new Evaluation(this.#scope(queryable, query, timeMs, timeMs, 0, options));
+    const run = new Evaluation(this.#scope(queryable, query, timeMs, timeMs, 0, options), expr);
     const rest = () => ({
-      warnings: [...run.warnings],
-      infos: [...run.infos],
+      warnings: run.warnings,
+      infos: run.infos,
       stats: { totalQueryableSamples: run.totalSamples, peakSamples: run.peakSamples },
     });
     switch (valueType(expr)) {
@@ -81,7 +82,13 @@ export class Engine {
     }
     const count = endMs < startMs ? 0 : Math.floor((endMs - startMs) / stepMs) + 1;
     const grid: Grid = { startMs, stepMs, count };
-    const run = new Evaluation(this.#scope(queryable, query, startMs, endMs, stepMs, options));
+    const run = new Evaluation(
+      this.#scope(queryable, query, startMs, endMs, stepMs, options),
+      expr,
+    );
+    if (expr.kind === "call" && expr.func.name.startsWith("sort")) {
+      run.warnAt(warnings.sortInRange, expr);
+    }
     let columns: Column[];
     if (type === "scalar") {
       const values = await run.scalar(expr, grid);
@@ -93,8 +100,8 @@ export class Engine {
     return {
       type: "matrix",
       series,
-      warnings: [...run.warnings],
-      infos: [...run.infos],
+      warnings: run.warnings,
+      infos: run.infos,
       stats: { totalQueryableSamples: run.totalSamples, peakSamples: run.peakSamples },
     };
   }

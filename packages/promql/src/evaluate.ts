@@ -16,7 +16,7 @@ import {
   type SeriesColumns,
   scaledHistogram,
 } from "@torus/model";
-import { Folder, quantiles, selected, valueCounts } from "./aggregate.ts";
+import { Folder, limitedByRatio, quantiles, selected, valueCounts } from "./aggregate.ts";
 import type { Notes } from "./annotations.ts";
 import type {
   Aggregation,
@@ -28,9 +28,9 @@ import type {
   Subquery,
   VectorSelector,
 } from "./ast.ts";
-import { isComparison, isSetOp, valueType } from "./ast.ts";
+import { children, isComparison, isSetOp, valueType } from "./ast.ts";
 import { arithmetic, compare, setOperation, vectorOperation, withScalar } from "./binary.ts";
-import { type Column, dropMetadata, type Grid, joined, newColumn } from "./column.ts";
+import { braced, type Column, dropMetadata, type Grid, joined, newColumn } from "./column.ts";
 import { dateFunctions, elementwise } from "./functions/elementwise.ts";
 import { checkExtension, type Extension, extended, extendedKernel } from "./functions/extended.ts";
 import {
@@ -38,12 +38,15 @@ import {
   quantileOfHistograms,
   quantilesOfHistograms,
 } from "./functions/histogram.ts";
+import { enriched, infoRequest } from "./functions/info.ts";
 import { replaceLabel } from "./functions/label.ts";
 import { histogramVariance } from "./functions/native-histogram.ts";
 import { rangeKernels, type Windows } from "./functions/range.ts";
 import { type MixedWindows, mixedKernel } from "./functions/range-histogram.ts";
 import { describePosition } from "./parse/parse-error.ts";
+import { isLabelName, quote } from "./parse/quote.ts";
 import { durationMs } from "./plan/durations.ts";
+import { selectorsOfTotals, withResetsDetected } from "./plan/histogram-totals.ts";
 import { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
 import type { ResultSeries } from "./result.ts";
 import { lastSamples, referenceTimes, smoothedColumn, windowsOf } from "./scan.ts";
@@ -91,6 +94,17 @@ const histogramReaders: ReadonlyMap<string, (histogram: Histogram) => number> = 
   ["histogram_stddev", (histogram: Histogram) => Math.sqrt(histogramVariance(histogram))],
 ]);
 
+/** A subquery may skip samples, so what a histogram knows of resets since the one before does not hold. */
+function withoutHint(h: Histogram | undefined): Histogram | undefined {
+  if (h === undefined || h.counterResetHint === "gauge") return h;
+  return { ...h, counterResetHint: "unknown" };
+}
+
+/** timestamp() of a selector with `@` does not see its offset, in Prometheus and here. */
+function withoutOffsetAt(selector: VectorSelector): VectorSelector {
+  return selector.at === null ? selector : { ...selector, offset: null };
+}
+
 function extensionOf(selector: VectorSelector): Extension | null {
   if (selector.anchored) return "anchored";
   return selector.smoothed ? "smoothed" : null;
@@ -102,14 +116,16 @@ function unwrap(expr: Expr): Expr {
 
 export class Evaluation {
   readonly #scope: QueryScope;
-  readonly warnings = new Set<string>();
-  readonly infos = new Set<string>();
+  readonly #warnings = new Map<string, string>();
+  readonly #infos = new Map<string, string>();
   totalSamples = 0;
   peakSamples = 0;
   #held = 0;
+  readonly #readsTotals: ReadonlySet<VectorSelector>;
 
-  constructor(scope: QueryScope) {
+  constructor(scope: QueryScope, expr: Expr) {
     this.#scope = scope;
+    this.#readsTotals = selectorsOfTotals(expr);
   }
 
   #check(): void {
@@ -128,14 +144,28 @@ export class Evaluation {
     }
   }
 
-  #annotate(to: Set<string>, kind: "warning" | "info", text: string, at: Expr): void {
-    to.add(`PromQL ${kind}: ${text} (${describePosition(this.#scope.text, at.start)})`);
+  get warnings(): string[] {
+    return [...this.#warnings].map(([text, place]) => text + place);
+  }
+
+  get infos(): string[] {
+    return [...this.#infos].map(([text, place]) => text + place);
+  }
+
+  /** A text that comes from several places is told once, with the last of them. */
+  #annotate(kind: "warning" | "info", text: string, at: Expr): void {
+    const to = kind === "warning" ? this.#warnings : this.#infos;
+    to.set(`PromQL ${kind}: ${text}`, ` (${describePosition(this.#scope.text, at.start)})`);
+  }
+
+  warnAt(text: string, at: Expr): void {
+    this.#annotate("warning", text, at);
   }
 
   #notes(at: Expr): Notes {
     return {
-      warn: (text) => this.#annotate(this.warnings, "warning", text, at),
-      info: (text) => this.#annotate(this.infos, "info", text, at),
+      warn: (text) => this.#annotate("warning", text, at),
+      info: (text) => this.#annotate("info", text, at),
     };
   }
 
@@ -316,23 +346,28 @@ export class Evaluation {
       limit: 0,
       signal: this.#scope.signal,
       hints: { stepMs: grid.stepMs, rangeMs, func, grouping: [], by: false },
-      onWarning: (text) => this.warnings.add(text),
+      onWarning: (text) => this.#warnings.set(text, ""),
     });
+    const detects = this.#readsTotals.has(selector);
     for await (const batch of batches) {
       this.#check();
-      yield batch;
+      yield detects ? batch.map(withResetsDetected) : batch;
     }
+  }
+
+  #referenceTimes(of: VectorSelector | Subquery, grid: Grid): Float64Array {
+    return referenceTimes(grid, {
+      atMs: this.#at(of.at),
+      offsetMs: this.#duration(of.offset),
+    });
   }
 
   async *#instantSelector(
     selector: VectorSelector,
     grid: Grid,
     read: "value" | "time" | "start",
+    refs: Float64Array = this.#referenceTimes(selector, grid),
   ): AsyncGenerator<Column[]> {
-    const refs = referenceTimes(grid, {
-      atMs: this.#at(selector.at),
-      offsetMs: this.#duration(selector.offset),
-    });
     if (refs.length === 0) return;
     const lookback = this.#scope.lookbackDeltaMs;
     const mint = (refs[0] as number) - lookback + 1;
@@ -443,7 +478,7 @@ export class Evaluation {
       for (let i = 0; i < count; i++) {
         if (column.present[i] === 0) continue;
         timestamps[n] = startMs + i * stepMs;
-        if (histograms !== null) histograms[n] = column.histograms?.[i];
+        if (histograms !== null) histograms[n] = withoutHint(column.histograms?.[i]);
         values[n++] = column.values[i] as number;
       }
       const series = {
@@ -499,7 +534,6 @@ export class Evaluation {
           const metric = labelValue(labels, METRIC_NAME);
           if (metric !== "" && !/_(total|sum|count|bucket)$/.test(metric)) {
             this.#annotate(
-              this.infos,
               "info",
               `metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${JSON.stringify(metric)}`,
               matrixArg,
@@ -519,12 +553,7 @@ export class Evaluation {
         : value === Infinity
           ? "+Inf"
           : String(value).replace("Infinity", "Inf");
-      this.#annotate(
-        this.warnings,
-        "warning",
-        `quantile value should be between 0 and 1, got ${text}`,
-        at,
-      );
+      this.#annotate("warning", `quantile value should be between 0 and 1, got ${text}`, at);
     }
   }
 
@@ -591,7 +620,7 @@ export class Evaluation {
         const inner = unwrap(first);
         const batches =
           inner.kind === "vectorSelector"
-            ? this.#instantSelector(inner, grid, "time")
+            ? this.#instantSelector(withoutOffsetAt(inner), grid, "time")
             : this.vector(first, grid);
         for await (const batch of batches) {
           yield batch.map((column) =>
@@ -649,6 +678,9 @@ export class Evaluation {
         yield fractionOfHistograms(columns, from, to, delayed, this.#notes(vector));
         return;
       }
+      case "info":
+        yield await this.#info(expr, grid);
+        return;
       case "label_replace":
       case "label_join": {
         const texts = args.slice(1).map(stringOf);
@@ -664,6 +696,54 @@ export class Evaluation {
       default:
         throw new QueryExecutionError(`function "${name}" is not supported yet`);
     }
+  }
+
+  /** Info series are read where the selectors of the first argument look, when all look at one place. */
+  async #info(expr: Call, grid: Grid): Promise<Column[]> {
+    const [first, second] = expr.args as [Expr, Expr?];
+    const base = await this.collect(first, grid);
+    const inner = second === undefined ? null : unwrap(second);
+    const request = infoRequest(inner?.kind === "vectorSelector" ? inner.matchers : []);
+    const refs = referenceTimes(grid, { atMs: null, offsetMs: 0 });
+    const looks = this.#looksAt(first, refs);
+    const [common = refs] = looks;
+    const same = looks.every((other) => other.every((ms, i) => ms === common[i]));
+    const selector: VectorSelector = {
+      kind: "vectorSelector",
+      start: expr.start,
+      end: expr.end,
+      name: "",
+      matchers: request.matchers,
+      offset: null,
+      at: null,
+      anchored: false,
+      smoothed: false,
+    };
+    const times: Column[] = [];
+    const at = same ? common : refs;
+    for await (const batch of this.#instantSelector(selector, grid, "time", at)) {
+      times.push(...batch);
+    }
+    for await (const batch of this.#instantSelector(selector, grid, "value", at)) {
+      const bad = batch.find((column) => column.histograms !== null);
+      if (bad !== undefined) {
+        throw new QueryExecutionError(
+          `this should be an info metric, with float samples: ${braced(bad.labels)}`,
+        );
+      }
+    }
+    return enriched(base, times, request, grid.count);
+  }
+
+  /** The times that each selector below sees at the steps. */
+  #looksAt(expr: Expr, refs: Float64Array): Float64Array[] {
+    if (expr.kind !== "vectorSelector" && expr.kind !== "subquery") {
+      return children(expr).flatMap((child) => this.#looksAt(child, refs));
+    }
+    const atMs = this.#at(expr.at);
+    const offsetMs = this.#duration(expr.offset);
+    const moved = refs.map((ms) => (atMs ?? ms) - offsetMs);
+    return expr.kind === "subquery" ? this.#looksAt(expr.expr, moved) : [moved];
   }
 
   #readHistograms(column: Column, read: (histogram: Histogram) => number): Column {
@@ -713,7 +793,8 @@ export class Evaluation {
           const order = numeric.compare(x, y) || compareStrings(x, y);
           if (order !== 0) return descending ? -order : order;
         }
-        return 0;
+        const order = compareLabels(a.labels, b.labels);
+        return descending ? -order : order;
       });
     }
     there = there.filter((column) => column.histograms?.[0] === undefined);
@@ -791,12 +872,14 @@ export class Evaluation {
     }
     if (expr.op === "count_values") {
       const name = stringOf(expr.param as Expr);
+      if (!isLabelName(name)) throw new QueryExecutionError(`invalid label name ${quote(name)}`);
       return valueCounts(expr, await this.collect(expr.expr, grid), name, grid.count);
     }
-    if (expr.op === "limit_ratio")
-      throw new QueryExecutionError(`aggregation "limit_ratio" is not supported yet`);
     const param = await this.scalar(expr.param as Expr, grid);
     const columns = await this.collect(expr.expr, grid);
+    if (expr.op === "limit_ratio") {
+      return limitedByRatio(columns, param, this.#notes(expr.param as Expr));
+    }
     if (expr.op === "quantile") {
       this.#warnQuantile(param, expr.param as Expr);
       return quantiles(expr, columns, param, this.#notes(expr.expr));

@@ -35,7 +35,7 @@ function read(
     const le = labelValue(column.labels, "le");
     const bound = parseBound(le);
     if (bound === undefined) {
-      const metric = labelValue(column.labels, METRIC_NAME);
+      const metric = delayed ? labelValue(column.labels, METRIC_NAME) : "";
       notes.warn(
         `bucket label "le" is missing or has a malformed value of ${JSON.stringify(le)}${metric === "" ? "" : ` for metric name ${JSON.stringify(metric)}`}`,
       );
@@ -65,7 +65,7 @@ function read(
       const histogram = column.present[i] === 1 ? column.histograms[i] : undefined;
       if (histogram === undefined) continue;
       if (group !== undefined && bucketsAt(group, i).length > 0) {
-        notes.warn(warnings.mixedClassicNative(metric));
+        notes.warn(warnings.mixedClassicNative(delayed ? metric : ""));
         let marks = spoilt.get(group);
         if (marks === undefined) spoilt.set(group, (marks = new Uint8Array(count)));
         marks[i] = 1;

@@ -3,6 +3,7 @@
 import { type Labels, labelValue } from "@torus/model";
 import { RE2JS } from "re2js";
 import { withLabel } from "../column.ts";
+import { isLabelName } from "../parse/quote.ts";
 import { QueryExecutionError } from "../query-errors.ts";
 
 /** @throws {QueryExecutionError} for a bad expression or label name. */
@@ -11,7 +12,7 @@ export function replaceLabel(
   texts: readonly string[],
 ): (labels: Labels) => Labels {
   const [target = "", second = "", third = "", fourth = ""] = texts;
-  if (target === "") {
+  if (!isLabelName(target)) {
     throw new QueryExecutionError(`invalid destination label name in ${name}(): ${target}`);
   }
   if (name === "label_join") {

@@ -161,35 +161,35 @@ export function trimmed(h: Histogram, value: number, below: boolean): Histogram 
     let { lower, upper } = aroundZero && !custom ? biased(given, h) : given;
     let rest = given.count;
     if (custom && lower === -Infinity && upper > 0 && upper !== Infinity) lower = 0;
+    const cut = (bound: "lower" | "upper") => {
+      dropped = true;
+      if (bound === "lower") lower = value;
+      else upper = value;
+    };
+    const endless = given.upper === Infinity && custom;
     if (below) {
-      if (upper === Infinity && custom) {
+      if (endless) {
         if (value !== Infinity) rest = 0;
       } else if (lower === -Infinity) {
-        // Nothing is known of where they are: they count as all below, at the value where that is lower.
+        // Nothing is known of where they are: all count as below, at the value where that is lower.
         if (value === -Infinity) rest = 0;
-        else if (value < upper) upper = value;
+        else if (value < upper) cut("upper");
       } else if (value <= lower) rest = 0;
       else if (value < upper) {
         rest *= fractionBelow(value, { lower, upper, count: rest }, linear);
-        upper = value;
+        cut("upper");
       }
-    } else if (upper === Infinity && custom) {
-      if (value === Infinity) rest = 0;
-      else if (lower === -Infinity) {
-        if (value !== -Infinity) lower = value;
-      } else if (value > lower) lower = value;
-    } else if (lower === -Infinity) {
+    } else if (given.lower === -Infinity && (endless || value < 0 || upper <= 0)) {
       if (value !== -Infinity) rest = 0;
+    } else if (endless) {
+      if (value === Infinity) rest = 0;
+      else if (value > lower) cut("lower");
     } else if (value >= upper) rest = 0;
     else if (value > lower) {
       rest -= rest * fractionBelow(value, { lower, upper, count: rest }, linear);
-      lower = value;
+      cut("lower");
     }
-    if (
-      rest !== given.count ||
-      middle(lower, upper, linear) !== middle(given.lower, given.upper, linear)
-    )
-      dropped = true;
+    if (rest !== given.count) dropped = true;
     count += rest;
     if (rest !== 0) sum += rest * middle(lower, upper, linear);
     return rest;

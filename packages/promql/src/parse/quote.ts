@@ -97,3 +97,8 @@ function escape(text: string, delimiter: string): string {
   }
   return out;
 }
+
+/** Any text that is not empty and whose bytes were UTF-8; a byte that was not is held as a lone surrogate. */
+export function isLabelName(name: string): boolean {
+  return name !== "" && !/\p{Surrogate}/u.test(name);
+}

@@ -4,9 +4,11 @@
  */
 
 import {
+  type CounterResetHint,
   compareLabels,
   compareStrings,
   type Histogram,
+  isCounterReset,
   type LabelSelect,
   type Labels,
   labelValue,
@@ -14,6 +16,7 @@ import {
   type Queryable,
   type SeriesColumns,
   type SeriesSelect,
+  sameBounds,
   setStale,
 } from "@torus/model";
 import { nhcbSeries } from "./nhcb.ts";
@@ -23,6 +26,8 @@ export type StoredSample = {
   t: number;
   /** Null for the staleness marker. */
   value: number | Histogram | null;
+  /** The histogram as a TSDB gives it back; see `readBack`. */
+  read?: Histogram;
   /** Milliseconds, 0 where unknown. */
   startTimestamp: number;
 };
@@ -55,6 +60,7 @@ export class ScriptStorage implements Queryable {
       const old = store.series.get(key);
       if (old === undefined) store.series.set(key, series);
       else for (const [t, sample] of series.samples) old.samples.set(t, sample);
+      readBack(old ?? series);
     }
   }
 
@@ -119,14 +125,44 @@ function storedSeries(loaded: LoadedSeries, intervalMs: number): StoredSeries {
   return { labels: loaded.line.labels, samples };
 }
 
+/**
+ * Sets what the reset hints of a series' histograms are after storage: chunks begin where counters are reset, the layout
+ * changes or a float stands between, and only within a chunk is it known that nothing was reset.
+ */
+function readBack(series: StoredSeries): void {
+  let previous: Histogram | null = null;
+  for (const sample of [...series.samples.values()].sort((a, b) => a.t - b.t)) {
+    const { value } = sample;
+    if (typeof value !== "object" || value === null) {
+      previous = null;
+      continue;
+    }
+    sample.read = { ...value, counterResetHint: hintInChunk(value, previous) };
+    previous = value;
+  }
+}
+
+function hintInChunk(h: Histogram, previous: Histogram | null): CounterResetHint {
+  if (h.counterResetHint === "gauge") return "gauge";
+  const continues =
+    previous !== null &&
+    previous.counterResetHint !== "gauge" &&
+    h.counterResetHint !== "reset" &&
+    h.schema === previous.schema &&
+    h.zeroThreshold === previous.zeroThreshold &&
+    sameBounds(h.customValues, previous.customValues) &&
+    !isCounterReset({ ...h, counterResetHint: "unknown" }, previous);
+  return continues ? "not_reset" : "unknown";
+}
+
 function columnsOf(series: { labels: Labels; samples: StoredSample[] }): SeriesColumns {
   const { labels, samples } = series;
   const values = new Float64Array(samples.length);
   const histograms: (Histogram | undefined)[] = [];
-  samples.forEach(({ value }, i) => {
+  samples.forEach(({ value, read }, i) => {
     if (value === null) setStale(values, i);
     else if (typeof value === "number") values[i] = value;
-    histograms.push(typeof value === "object" && value !== null ? value : undefined);
+    histograms.push(typeof value === "object" && value !== null ? (read ?? value) : undefined);
   });
   const starts = Float64Array.from(samples, (sample) => sample.startTimestamp);
   return {
