@@ -3,10 +3,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Matcher } from "@torus/model";
 import { expect, test } from "vitest";
-import { chunkSampleCount } from "../chunkenc/chunk-samples.ts";
+import { BlockReader } from "../block/block-reader.ts";
+import { readChunkSnapshot } from "../chunk-snapshot.ts";
+import { chunkSampleCount, decodeSamples } from "../chunkenc/chunk-samples.ts";
 import { formatValue, seriesNotation } from "../chunkenc/notation.ts";
 import { readHeadChunks, writeHeadChunks } from "../chunks-head.ts";
 import { DataDirectory, NoDataDirectoryError } from "./data-directory.ts";
+import { mergeRuns, runsOfChunks, without } from "./runs.ts";
 
 /** Written by Prometheus; see test/golden/tsdb/README.md. */
 const root = path.join(import.meta.dirname, "../../../../test/golden/tsdb");
@@ -139,4 +142,44 @@ test("a range and matchers choose", () => {
 test("a directory with neither blocks nor a log is refused by name", () => {
   expect(() => new DataDirectory(path.join(root, "blocks"))).toThrow(NoDataDirectoryError);
   expect(() => new DataDirectory(path.join(root, "nowhere"))).toThrow(/nowhere: no such directory/);
+});
+
+test("a memory snapshot holds what the log before it says", () => {
+  const dir = path.join(root, "db/memory-snapshot");
+  const snapshot = readChunkSnapshot(dir);
+  expect(snapshot).toMatchObject({ segment: 0, offset: 32_768, damage: null });
+  const golden = read<Db>("db/memory-snapshot.json");
+  const got = (snapshot?.series ?? [])
+    .map(({ ref, labels, chunk }) => {
+      const deleted = snapshot?.tombstones.get(ref) ?? [];
+      const samples = mergeRuns(
+        runsOfChunks(chunk === null ? [] : [chunk]).map((run) => without(run, deleted, FROM, TO)),
+      );
+      return seriesNotation(labels, samples, false);
+    })
+    .sort((a, b) => (JSON.stringify(a.labels) < JSON.stringify(b.labels) ? -1 : 1));
+  expect(got).toEqual(golden.query_series);
+  expect(snapshot?.exemplars.map(({ time, value }) => [Number(time), formatValue(value)])).toEqual([
+    [1_699_999_245_000, "3"],
+  ]);
+  expect(readChunkSnapshot(path.join(root, "db/torn-tail"))).toBeNull();
+});
+
+test("chunks for queries leave out what was deleted of them", async () => {
+  const { blocks } = read<Blocks>("blocks/tombstones.json");
+  const [{ ulid, content } = { ulid: "", content: { series: [] } }] = blocks;
+  const block = new BlockReader(path.join(root, "blocks/tombstones", ulid));
+  const got: unknown[] = [];
+  const { signal } = new AbortController();
+  const select = { mint: FROM, maxt: TO, matchers: ALL, skipChunks: false, limit: 0, signal };
+  for await (const batch of block.selectChunks(select)) {
+    for (const { labels, chunks } of batch) {
+      for (const chunk of chunks) {
+        const { times } = decodeSamples(chunk);
+        expect([chunk.minTime, chunk.maxTime]).toEqual([Number(times[0]), Number(times.at(-1))]);
+      }
+      got.push(seriesNotation(labels, mergeRuns(runsOfChunks(chunks)), false));
+    }
+  }
+  expect(got).toEqual(content.series);
 });

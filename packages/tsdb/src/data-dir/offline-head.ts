@@ -9,12 +9,12 @@ import type { Labels } from "@torus/model";
 import { type Interval, mergeIntervals } from "../block/tombstones.ts";
 import { decodeHistograms } from "../chunkenc/histogram.ts";
 import { HistogramAppender, histogramEncoding } from "../chunkenc/histogram-appender.ts";
+import { inKnownSchema } from "../chunkenc/reduce-schema.ts";
 import type { StoredSamples } from "../chunkenc/samples.ts";
 import type { StoredHistogram } from "../chunkenc/stored-histogram.ts";
 import { type HeadChunk, type HeadChunkDamage, readHeadChunks } from "../chunks-head.ts";
 import { newestCheckpoint } from "../db-checkpoint.ts";
 import { type LogDamage, readLog } from "../wlog/reader.ts";
-import { isKnownHistogram } from "../wlog/record-histogram.ts";
 import { decodeRecord, type LogRecord, LogRecordMalformedError } from "../wlog/records.ts";
 import { HistogramCutter } from "./histogram-cut.ts";
 import { joined, runsOfChunks, SampleColumns } from "./runs.ts";
@@ -247,8 +247,9 @@ export class OfflineHead {
       case 10:
       case 12:
       case 13:
-        for (const { ref, time, startTime, histogram } of record.samples) {
-          if (time < this.#minTime || !isKnownHistogram(histogram)) continue;
+        for (const { ref, time, startTime, histogram: logged } of record.samples) {
+          const histogram = time < this.#minTime ? null : inKnownSchema(logged);
+          if (histogram === null) continue;
           const started = record.type > 11 ? startTime : null;
           this.#byRef.get(ref)?.append(time, started, histogram.sum, histogram);
         }
@@ -275,8 +276,9 @@ export class OfflineHead {
       case 10:
       case 12:
       case 13:
-        for (const { ref, time, startTime, histogram } of record.samples) {
-          if (!isKnownHistogram(histogram)) continue;
+        for (const { ref, time, startTime, histogram: logged } of record.samples) {
+          const histogram = inKnownSchema(logged);
+          if (histogram === null) continue;
           const started = record.type > 11 ? startTime : null;
           const sample = { time, startTime: started, value: histogram.sum, histogram };
           this.#byRef.get(ref)?.appendOutOfOrder(sample);

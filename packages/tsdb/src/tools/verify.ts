@@ -17,6 +17,7 @@ import { ChunkSegmentReader } from "../block/chunk-segments.ts";
 import type { IndexReader } from "../block/index-reader.ts";
 import type { IndexedChunk } from "../block/index-writer.ts";
 import { readTombstones } from "../block/tombstones.ts";
+import { readChunkSnapshot } from "../chunk-snapshot.ts";
 import { decodeSamples, holdsFloats } from "../chunkenc/chunk-samples.ts";
 import { blockDirectories, isBlockDirectory } from "../data-dir/data-directory.ts";
 import { OfflineHead } from "../data-dir/offline-head.ts";
@@ -91,6 +92,14 @@ export class Verifier {
         const severity = finding.torn ? "warning" : "error";
         this.#report(severity, finding.dir, `segment ${finding.segment} at ${offset}: ${reason}`);
       }
+    }
+    const snapshot = this.#trying(dir, () => readChunkSnapshot(dir));
+    for (const { labels, chunk } of snapshot?.series ?? []) {
+      if (chunk !== null) this.#chunk(`${snapshot?.dir}: series ${JSON.stringify(labels)}`, chunk);
+    }
+    if (snapshot?.damage) {
+      const { segment, offset, reason } = snapshot.damage;
+      this.#report("error", snapshot.dir, `segment ${segment} at ${offset}: ${reason}`);
     }
     for (const [type, count] of head?.unknownTypes ?? []) {
       this.#report("warning", dir, `${count} log records of unknown type ${type}`);

@@ -87,12 +87,3 @@ export function writeRecordHistogram(out: ByteWriter, histogram: StoredHistogram
   out.uvarint(layout.customValues.length);
   for (const bound of layout.customValues) out.u64Big(bitsOf(bound));
 }
-
-/** Whether the buckets are as many as the spans say, and the schema is one that is known. */
-export function isKnownHistogram({ layout, positive, negative }: StoredHistogram): boolean {
-  const { schema, positiveSpans, negativeSpans } = layout;
-  if (schema !== CUSTOM_BUCKETS_SCHEMA && (schema < -4 || schema > 8)) return false;
-  const total = (spans: readonly BucketSpan[]) =>
-    spans.reduce((sum, { length }) => sum + length, 0);
-  return total(positiveSpans) === positive.length && total(negativeSpans) === negative.length;
-}
