@@ -42,9 +42,17 @@ function opened(dir: string): DataDirectory {
   try {
     return new DataDirectory(dir);
   } catch (error) {
-    if (error instanceof NoDataDirectoryError)
-      throw new UsageError(error.message, { cause: error });
-    throw error;
+    throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+/** What is damaged is for the user to know, not a fault of the program. */
+function readable<T>(dir: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const what = error instanceof Error ? error.message : String(error);
+    throw new UsageError(`${dir}: ${what}; see 'torus tools tsdb verify'`, { cause: error });
   }
 }
 
@@ -106,8 +114,13 @@ export const toolsTsdbDump = defineCommand({
         const where = "dir" in finding ? `${finding.dir} segment ${finding.segment}` : finding.file;
         stderr.write(`torus: ${where} at ${finding.offset}: ${finding.reason}\n`);
       }
-      const withStartTimes = config.format === "jsonl" && hasStartTimes(directory);
-      for (const { labels, samples } of selectAny(directory, lists, mint, maxt)) {
+      const withStartTimes =
+        config.format === "jsonl" && readable(dir, () => hasStartTimes(directory));
+      const found = selectAny(directory, lists, mint, maxt)[Symbol.iterator]();
+      for (;;) {
+        const next = readable(dir, () => found.next());
+        if (next.done === true) break;
+        const { labels, samples } = next.value;
         if (config.format === "jsonl") {
           const series = seriesNotation(labels, samples, withStartTimes);
           await write(stdout, `${JSON.stringify(series)}\n`);
@@ -176,7 +189,8 @@ export const toolsTsdbAnalyze = defineCommand({
   run: async ({ limit }, { args, stdout }) => {
     for (const dir of directories(args)) {
       for (const block of blocksOf(dir)) {
-        await write(stdout, analysisText(block, analyzeBlock(block, limit)));
+        const found = readable(block.dir, () => analyzeBlock(block, limit));
+        await write(stdout, analysisText(block, found));
       }
     }
     return 0;
@@ -210,8 +224,12 @@ export const toolsTsdbVerify = defineCommand({
   run: async (_, { args, stdout }) => {
     const verifier = new Verifier();
     for (const dir of directories(args)) {
-      opened(dir);
-      verifier.directory(dir);
+      try {
+        verifier.directory(dir);
+      } catch (error) {
+        if (!(error instanceof NoDataDirectoryError)) throw error;
+        throw new UsageError(error.message, { cause: error });
+      }
     }
     for (const { severity, where, what } of verifier.findings) {
       await write(stdout, `${severity} ${where}: ${what}\n`);

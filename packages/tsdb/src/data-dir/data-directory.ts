@@ -57,6 +57,15 @@ function* filtered<T>(items: Iterable<T>, keep: (item: T) => boolean): Generator
   for (const item of items) if (keep(item)) yield item;
 }
 
+function hasHead(dir: string): boolean {
+  return ["wal", "wbl", "chunks_head"].some((name) => existsSync(path.join(dir, name)));
+}
+
+export function holdsData(dir: string): boolean {
+  if (!existsSync(dir)) return false;
+  return isBlockDirectory(dir) || hasHead(dir) || blockDirectories(dir).length > 0;
+}
+
 /** Directories of blocks in a data directory, ascending by name. */
 export function blockDirectories(dir: string): string[] {
   return readdirSync(dir)
@@ -84,11 +93,8 @@ export class DataDirectory {
     this.blocks = blocks
       .map((block) => new BlockReader(block))
       .sort((a, b) => a.minTime - b.minTime || a.maxTime - b.maxTime);
-    const hasHead = ["wal", "wbl", "chunks_head"].some((name) => existsSync(path.join(dir, name)));
-    if (blocks.length === 0 && !hasHead) {
-      throw new NoDataDirectoryError(dir, "no block and no data directory");
-    }
-    this.head = isBlock || !hasHead ? null : new OfflineHead(dir, this.#inOrderEnd());
+    if (!holdsData(dir)) throw new NoDataDirectoryError(dir, "no block and no data directory");
+    this.head = isBlock || !hasHead(dir) ? null : new OfflineHead(dir, this.#inOrderEnd());
   }
 
   /** Where blocks of samples in order end: older samples of the log are in them. */

@@ -19,7 +19,12 @@ import type { IndexedChunk } from "../block/index-writer.ts";
 import { readTombstones } from "../block/tombstones.ts";
 import { readChunkSnapshot } from "../chunk-snapshot.ts";
 import { decodeSamples, holdsFloats } from "../chunkenc/chunk-samples.ts";
-import { blockDirectories, isBlockDirectory } from "../data-dir/data-directory.ts";
+import {
+  blockDirectories,
+  holdsData,
+  isBlockDirectory,
+  NoDataDirectoryError,
+} from "../data-dir/data-directory.ts";
 import { OfflineHead } from "../data-dir/offline-head.ts";
 
 export type Finding = {
@@ -56,7 +61,9 @@ export class Verifier {
     }
   }
 
+  /** @throws {NoDataDirectoryError} */
   directory(dir: string): void {
+    if (!holdsData(dir)) throw new NoDataDirectoryError(dir, "no block and no data directory");
     if (isBlockDirectory(dir)) {
       this.#block(dir);
       return;

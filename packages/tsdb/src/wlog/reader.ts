@@ -2,7 +2,6 @@
 
 import { readFileSync, truncateSync, unlinkSync } from "node:fs";
 import { crc32c, snappyDecode } from "@torus/encoding";
-import { decompress as zstdDecompress } from "fzstd";
 import {
   listSegments,
   PAGE_SIZE,
@@ -13,6 +12,7 @@ import {
   segmentPath,
   ZSTD_FLAG,
 } from "./segment.ts";
+import { zstdDecode } from "./zstd.ts";
 
 /** No record is larger when decoded; a header that claims more is damage, not a reason to allocate. */
 const MAX_RECORD = 256 << 20;
@@ -121,7 +121,7 @@ export function readSegment(
 
 function unpack(data: Uint8Array, flags: number): Uint8Array {
   if ((flags & SNAPPY_FLAG) !== 0) return snappyDecode(data, MAX_RECORD);
-  if ((flags & ZSTD_FLAG) !== 0) return zstdDecompress(data);
+  if ((flags & ZSTD_FLAG) !== 0) return zstdDecode(data, MAX_RECORD);
   return data;
 }
 
