@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { BitReader, BitWriter, ChunkTruncatedError } from "@torus/encoding";
+import type { ChunkEncoding } from "@torus/model";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { decodeSamples } from "./chunk-samples.ts";
 import { decodeHistograms, type HistogramEncoding, readHistogramHeader } from "./histogram.ts";
 import { HistogramAppender } from "./histogram-appender.ts";
 import {
@@ -19,6 +21,7 @@ import {
 import { doubleOf } from "./samples.ts";
 import { readVarbitInt, readVarbitUint, writeVarbitInt, writeVarbitUint } from "./varbit.ts";
 import { decodeXor, XorAppender } from "./xor.ts";
+import { ChunkMalformedError } from "./xor-window.ts";
 import { decodeXor2, Xor2Appender } from "./xor2.ts";
 
 /** Written by Prometheus' tsdb/chunkenc; see test/golden/tsdb/README.md. */
@@ -156,6 +159,40 @@ describe("cuts", () => {
       }
     }
   });
+});
+
+test("a chunk that claims more buckets than chunks have is refused before they get memory", () => {
+  const out = new BitWriter();
+  out.bits(0xffff, 16);
+  out.bits(0, 8);
+  writeZeroThreshold(out, 0);
+  writeVarbitInt(out, 0n);
+  writeVarbitUint(out, 1n);
+  writeVarbitUint(out, 1n << 20n);
+  writeVarbitInt(out, 0n);
+  writeVarbitUint(out, 0n);
+  const chunk = new Uint8Array(1 << 20);
+  chunk.set(out.written);
+  expect(() => decodeHistograms(chunk, 2)).toThrow("65535 samples of 1048576 buckets");
+});
+
+test("bytes of any kind are samples or an error", () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(1, 2, 3, 4, 5, 6),
+      fc.uint8Array({ maxLength: 120 }),
+      (encoding, data) => {
+        try {
+          decodeSamples({ encoding: encoding as ChunkEncoding, data });
+        } catch (error) {
+          const known =
+            error instanceof ChunkTruncatedError || error instanceof ChunkMalformedError;
+          expect(known).toBe(true);
+        }
+      },
+    ),
+    { numRuns: 3000 },
+  );
 });
 
 const int64 = fc.oneof(

@@ -25,11 +25,16 @@ import {
 } from "./stored-histogram.ts";
 import { readVarbitInt, readVarbitUint, writeVarbitInt, writeVarbitUint } from "./varbit.ts";
 import { checkCount } from "./xor.ts";
-import { XorWindow } from "./xor-window.ts";
+import { ChunkMalformedError, XorWindow } from "./xor-window.ts";
 
 export type HistogramEncoding = 2 | 3 | 5 | 6;
 
 const HEADER_BYTES = 3;
+/**
+ * Bucket counts of all samples together. A bucket that does not change takes a bit, so that without a limit a chunk of a
+ * megabyte could ask for a gigabyte. Real chunks have some thousand.
+ */
+const MAX_BUCKET_COUNTS = 1 << 24;
 
 export function isFloatEncoding(encoding: HistogramEncoding): boolean {
   return (
@@ -196,6 +201,9 @@ export function decodeHistograms(chunk: Uint8Array, encoding: HistogramEncoding)
   const values = new BigUint64Array(count);
   const histograms: StoredHistogram[] = [];
   const buckets = bucketsOf(layout.positiveSpans) + bucketsOf(layout.negativeSpans);
+  if (buckets * count > MAX_BUCKET_COUNTS) {
+    throw new ChunkMalformedError(encoding, `${count} samples of ${buckets} buckets`);
+  }
   let time = 0n;
   let delta = 0n;
   for (let i = 0; i < count; i++) {
