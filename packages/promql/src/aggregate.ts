@@ -314,7 +314,12 @@ export function selected(
   k: Float64Array,
   notes: Notes,
 ): Column[] {
-  const sign = node.op === "topk" ? -1 : 1;
+  const largest = node.op === "topk";
+  /** Equal values keep their order; NaN is last. */
+  const precedes = (a: number, b: number) =>
+    largest
+      ? a > b || (Number.isNaN(b) && !Number.isNaN(a))
+      : a < b || (Number.isNaN(b) && !Number.isNaN(a));
   const out: Column[] = [];
   for (const { members } of groups(node, columns).values()) {
     const kept = members.map((column) => ({ ...column, present: new Uint8Array(k.length) }));
@@ -326,24 +331,26 @@ export function selected(
         throw new QueryExecutionError(`Scalar value ${formatShort(wanted)} overflows int64`);
       }
       if (wanted < 1) continue;
-      const there = members
-        .map((column, index) => ({ value: column.values[i] as number, index, column }))
-        .filter(
-          ({ column }) =>
-            column.present[i] === 1 &&
-            (node.op === "limitk" || isFloatAt(column, i, node.op, notes)),
-        );
-      if (node.op !== "limitk") {
-        there.sort((a, b) => {
-          const aNan = Number.isNaN(a.value);
-          const bNan = Number.isNaN(b.value);
-          if (aNan || bNan) return Number(aNan) - Number(bNan);
-          return sign * (a.value - b.value) || 0;
-        });
+      const size = Math.min(Math.trunc(wanted), members.length);
+      const best: number[] = [];
+      for (let m = 0; m < members.length; m++) {
+        const column = members[m] as Column;
+        if (column.present[i] === 0) continue;
+        if (node.op === "limitk") {
+          if (best.length < size) best.push(m);
+          continue;
+        }
+        if (column.histograms !== null && !isFloatAt(column, i, node.op, notes)) continue;
+        const value = column.values[i] as number;
+        let at = best.length;
+        while (at > 0 && precedes(value, members[best[at - 1] as number]?.values[i] as number))
+          at--;
+        if (at === size) continue;
+        if (best.length === size) best.pop();
+        best.splice(at, 0, m);
       }
-      const best = there.slice(0, Math.trunc(wanted));
-      for (const { index } of best) (kept[index] as Column).present[i] = 1;
-      if (k.length === 1) order = best.map(({ index }) => kept[index] as (typeof kept)[number]);
+      for (const m of best) (kept[m] as Column).present[i] = 1;
+      if (k.length === 1) order = best.map((m) => kept[m] as (typeof kept)[number]);
     }
     out.push(...order);
   }

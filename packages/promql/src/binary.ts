@@ -324,6 +324,29 @@ export function vectorOperation(
   };
 
   for (const group of grouped(many, one, matching)) {
+    const [onlyLeft, onlyRight] = [group.left[0], group.right[0]];
+    if (
+      group.left.length === 1 &&
+      group.right.length === 1 &&
+      onlyLeft !== undefined &&
+      onlyRight !== undefined &&
+      onlyLeft.histograms === null &&
+      onlyRight.histograms === null &&
+      fillMany === null &&
+      fillOne === null &&
+      !trims(node.op)
+    ) {
+      const labels = resultLabels(onlyLeft.labels, onlyRight.labels);
+      const key = labelsKey(labels);
+      if (!results.has(key)) {
+        const drop = delayed && (dropsName(node) || onlyLeft.dropName);
+        const column = newColumn(labels, count, drop);
+        if (swapped) pairOperation(node, onlyRight, onlyLeft, column);
+        else pairOperation(node, onlyLeft, onlyRight, column);
+        results.set(key, { column });
+        continue;
+      }
+    }
     const labelCache = new Map<Column, Map<Column | null, Labels>>();
     const labelsFor = (a: Column, b: Column | null): Labels => {
       let inner = labelCache.get(a);
@@ -373,6 +396,24 @@ export function vectorOperation(
     }
   }
   return [...results.values()].map((result) => result.column);
+}
+
+/** Two series of floats, step by step. */
+function pairOperation(node: Binary, left: Column, right: Column, out: Column): void {
+  const { op, returnBool } = node;
+  const { values, present } = out;
+  const [a, b] = [left.values, right.values];
+  for (let i = 0; i < present.length; i++) {
+    if (left.present[i] === 0 || right.present[i] === 0) continue;
+    const x = a[i] as number;
+    const y = b[i] as number;
+    if (isComparison(op)) {
+      const keep = compare(op, x, y);
+      if (!keep && !returnBool) continue;
+      values[i] = returnBool ? Number(keep) : x;
+    } else values[i] = arithmetic(op, x, y);
+    present[i] = 1;
+  }
 }
 
 function resultLabelsOf(

@@ -15,7 +15,7 @@ export type EngineFeature = Feature | "promql-delayed-name-removal" | "use-start
 export type EngineOptions = {
   /** How far an instant selector looks back. Default five minutes. */
   lookbackDeltaMs?: number;
-  /** Samples a query may hold at a time. Default 50 million. */
+  /** Samples a query may hold at a time; 0 for no limit. Default 50 million. */
   maxSamples?: number;
   timeoutMs: number;
   enabledFeatures?: ReadonlySet<EngineFeature>;

@@ -60,6 +60,7 @@ export type QueryScope = {
   stepMs: number;
   lookbackDeltaMs: number;
   noStepSubqueryIntervalMs: number;
+  /** 0 for no limit. */
   maxSamples: number;
   delayedNameRemoval: boolean;
   /** Start timestamps tell of counter resets. */
@@ -137,7 +138,7 @@ export class Evaluation {
   #hold(samples: number): void {
     this.#held += samples;
     if (this.#held > this.peakSamples) this.peakSamples = this.#held;
-    if (this.#held > this.#scope.maxSamples) {
+    if (this.#scope.maxSamples > 0 && this.#held > this.#scope.maxSamples) {
       throw new QueryExecutionError(
         "query processing would load too many samples into memory in query execution",
       );
@@ -183,6 +184,19 @@ export class Evaluation {
     return at.type === "start" ? this.#scope.startMs : this.#scope.endMs;
   }
 
+  /** What `work` held for its result is given back: who keeps the result counts it. */
+  async #releasing<T>(work: () => Promise<T>): Promise<T> {
+    const before = this.#held;
+    const out = await work();
+    this.#held = before;
+    return out;
+  }
+
+  /** All columns of an operand that is read at once and not kept. */
+  #collectOnce(expr: Expr, grid: Grid): Promise<Column[]> {
+    return this.#releasing(() => this.collect(expr, grid));
+  }
+
   async collect(expr: Expr, grid: Grid): Promise<Column[]> {
     const out: Column[] = [];
     for await (const batch of this.vector(expr, grid)) {
@@ -212,10 +226,10 @@ export class Evaluation {
         }
         return;
       case "binary":
-        yield await this.#binary(expr, grid);
+        yield await this.#releasing(() => this.#binary(expr, grid));
         return;
       case "aggregation":
-        yield await this.#aggregation(expr, grid);
+        yield await this.#releasing(() => this.#aggregation(expr, grid));
         return;
       case "call":
         yield* this.#call(expr, grid);
@@ -287,7 +301,7 @@ export class Evaluation {
         return a.map((value, i) => pick(value, b[i] as number));
       }
       case "scalar": {
-        const columns = await this.collect(first as Expr, grid);
+        const columns = await this.#collectOnce(first as Expr, grid);
         for (let i = 0; i < grid.count; i++) {
           const there = columns.filter(
             (c) => c.present[i] === 1 && c.histograms?.[i] === undefined,
@@ -400,7 +414,11 @@ export class Evaluation {
   ): AsyncGenerator<{ labels: Labels; windows: Windows; dropName: boolean }[]> {
     const inner = unwrap(expr);
     if (inner.kind === "subquery") {
-      yield await this.#subquery(inner, grid);
+      const before = this.#held;
+      const all = await this.#subquery(inner, grid);
+      const samples = this.#held - before;
+      yield all;
+      this.#held -= samples;
       return;
     }
     if (inner.kind !== "matrixSelector")
@@ -455,7 +473,7 @@ export class Evaluation {
     const last = refs[refs.length - 1] as number;
     const count = last < startMs ? 0 : Math.floor((last - startMs) / stepMs) + 1;
     if (count === 0) return [];
-    if (count > this.#scope.maxSamples) this.#hold(count);
+    if (this.#scope.maxSamples > 0 && count > this.#scope.maxSamples) this.#hold(count);
     const inner: Grid = { startMs, stepMs, count };
     const columns =
       valueType(expr.expr) === "scalar"
@@ -643,13 +661,13 @@ export class Evaluation {
       case "sort_desc":
       case "sort_by_label":
       case "sort_by_label_desc":
-        yield this.#sorted(expr, await this.collect(first, grid), grid);
+        yield this.#sorted(expr, await this.#collectOnce(first, grid), grid);
         return;
       case "histogram_quantile": {
         const q = await this.scalar(first, grid);
         this.#warnQuantile(q, first);
         const vector = args[1] as Expr;
-        const columns = await this.collect(vector, grid);
+        const columns = await this.#collectOnce(vector, grid);
         yield quantileOfHistograms(columns, q, delayed, this.#notes(vector));
         return;
       }
@@ -661,7 +679,7 @@ export class Evaluation {
           quantiles.push(q);
         }
         yield quantilesOfHistograms(
-          await this.collect(first, grid),
+          await this.#collectOnce(first, grid),
           stringOf(args[1] as Expr),
           quantiles,
           grid.count,
@@ -674,7 +692,7 @@ export class Evaluation {
         const from = await this.scalar(first, grid);
         const to = await this.scalar(args[1] as Expr, grid);
         const vector = args[2] as Expr;
-        const columns = await this.collect(vector, grid);
+        const columns = await this.#collectOnce(vector, grid);
         yield fractionOfHistograms(columns, from, to, delayed, this.#notes(vector));
         return;
       }
@@ -685,7 +703,7 @@ export class Evaluation {
       case "label_join": {
         const texts = args.slice(1).map(stringOf);
         const relabel = replaceLabel(name, texts);
-        const out = (await this.collect(first, grid)).map((column) => ({
+        const out = (await this.#collectOnce(first, grid)).map((column) => ({
           ...column,
           labels: relabel(column.labels),
           dropName: texts[0] === METRIC_NAME ? false : column.dropName,
@@ -701,7 +719,7 @@ export class Evaluation {
   /** Info series are read where the selectors of the first argument look, when all look at one place. */
   async #info(expr: Call, grid: Grid): Promise<Column[]> {
     const [first, second] = expr.args as [Expr, Expr?];
-    const base = await this.collect(first, grid);
+    const base = await this.#collectOnce(first, grid);
     const inner = second === undefined ? null : unwrap(second);
     const request = infoRequest(inner?.kind === "vectorSelector" ? inner.matchers : []);
     const refs = referenceTimes(grid, { atMs: null, offsetMs: 0 });

@@ -7,6 +7,7 @@ import type { Histogram } from "@torus/model";
 import type { Notes } from "../annotations.ts";
 import type { Column } from "../column.ts";
 import { KahanSum, mean, quantileOf, sortedNanFirst, variance } from "../sums.ts";
+import { slidingQuantile } from "./sliding-quantile.ts";
 import { noteOverlaps, startsAnew, zeroTime } from "./start-timestamps.ts";
 
 export type Windows = {
@@ -213,6 +214,35 @@ const extreme =
     return what === "value" ? w.values[at] : (w.timestamps[at] as number) / 1000;
   };
 
+/**
+ * The extreme of each window in one pass: a queue holds the samples that can still be it, best first. NaN counts only
+ * where there is nothing else.
+ */
+function slidingExtreme(better: (value: number, best: number) => boolean): RangeKernel {
+  return (w, out) => {
+    const { values, lo, hi } = w;
+    const queue = new Int32Array(values.length);
+    let head = 0;
+    let tail = 0;
+    let next = 0;
+    for (let i = 0; i < lo.length; i++) {
+      const from = lo[i] as number;
+      const to = hi[i] as number;
+      if (to <= from) continue;
+      if (next < from) next = from;
+      for (; next < to; next++) {
+        const value = values[next] as number;
+        if (Number.isNaN(value)) continue;
+        while (tail > head && better(value, values[queue[tail - 1] as number] as number)) tail--;
+        queue[tail++] = next;
+      }
+      while (head < tail && (queue[head] as number) < from) head++;
+      out.values[i] = head < tail ? (values[queue[head] as number] as number) : Number.NaN;
+      out.present[i] = 1;
+    }
+  };
+}
+
 const smoothing: WindowFn = (w, lo, hi, step, args) => {
   const smooth = args[0]?.[step] as number;
   const trend = args[1]?.[step] as number;
@@ -292,8 +322,8 @@ export const rangeKernels: ReadonlyMap<string, RangeKernel> = new Map<string, Ra
   ["avg_over_time", perWindow((w, lo, hi) => mean(w.values, lo, hi))],
   ["count_over_time", perWindow((_w, lo, hi) => hi - lo)],
   ["present_over_time", perWindow(() => 1)],
-  ["min_over_time", perWindow(extreme((value, best) => value < best, "value"))],
-  ["max_over_time", perWindow(extreme((value, best) => value > best, "value"))],
+  ["min_over_time", slidingExtreme((value, best) => value < best)],
+  ["max_over_time", slidingExtreme((value, best) => value > best)],
   ["ts_of_min_over_time", perWindow(extreme((value, best) => value <= best, "time"))],
   ["ts_of_max_over_time", perWindow(extreme((value, best) => value >= best, "time"))],
   ["first_over_time", perWindow((w, lo) => w.values[lo])],
@@ -302,12 +332,7 @@ export const rangeKernels: ReadonlyMap<string, RangeKernel> = new Map<string, Ra
   ["ts_of_last_over_time", perWindow((w, _lo, hi) => (w.timestamps[hi - 1] as number) / 1000)],
   ["stdvar_over_time", perWindow((w, lo, hi) => variance(w.values, lo, hi))],
   ["stddev_over_time", perWindow((w, lo, hi) => Math.sqrt(variance(w.values, lo, hi)))],
-  [
-    "quantile_over_time",
-    perWindow((w, lo, hi, step, args) =>
-      quantileOf(args[0]?.[step] as number, sortedNanFirst(w.values.subarray(lo, hi))),
-    ),
-  ],
+  ["quantile_over_time", slidingQuantile],
   [
     "mad_over_time",
     perWindow((w, lo, hi) => {
