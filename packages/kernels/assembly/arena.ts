@@ -6,6 +6,8 @@ const SMALL_LIMIT: usize = 1024;
 const CLASSES: i32 = 160;
 const PAGE: usize = 65536;
 const GROW_PAGES: i32 = 64;
+/** Readable behind every piece, the last one too: hashing and comparing read whole words past the end of labels. */
+const SLACK: u64 = 64;
 /** The last page stays out of reach, so that an address plus a wild copy never wraps around. */
 const MAX_PAGES: i32 = 65534;
 
@@ -42,8 +44,8 @@ export function alloc(size: usize): usize {
   }
   const end = <u64>bump + <u64>rounded;
   const have = <u64>memory.size() * PAGE;
-  if (end > have) {
-    let pages = <i32>((end - have + PAGE - 1) / PAGE);
+  if (end + SLACK > have) {
+    let pages = <i32>((end + SLACK - have + PAGE - 1) / PAGE);
     const room = MAX_PAGES - <i32>memory.size();
     if (pages > room) return 0;
     if (pages < GROW_PAGES) pages = min(GROW_PAGES, room);
