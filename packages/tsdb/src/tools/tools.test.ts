@@ -241,3 +241,48 @@ test.skipIf(!existsSync(PROMTOOL))(
     expect(theirs.sort()).toEqual(ours.sort());
   },
 );
+
+test.skipIf(!existsSync(PROMTOOL))(
+  "blocks that promtool makes of our text hold every sample (needs promtool)",
+  () => {
+    const dir = scratch();
+    const bySeries = new Map<Labels, [time: number, value: number][]>();
+    for (const [labels, time, value] of seeded(7, 300)) {
+      // Its release reads no names beyond the old set of characters.
+      const plain = labels.filter((_, i) => !["ü", 'é\n"\\'].includes(labels[i] as string));
+      const known = [...bySeries.keys()].find((other) => other.join() === plain.join()) ?? plain;
+      bySeries.set(known, [...(bySeries.get(known) ?? []), [time, value]]);
+    }
+    let text = "";
+    for (const [labels, list] of bySeries) {
+      text += formatOpenMetrics(labels, {
+        times: BigInt64Array.from(list, ([t]) => BigInt(t)),
+        values: BigUint64Array.from(list, ([, v]) => bitsOf(v)),
+        startTimes: null,
+        histograms: null,
+      }).text;
+    }
+    const file = path.join(dir, "in.om");
+    writeFileSync(file, `${text}# EOF\n`);
+    const out = path.join(dir, "blocks");
+    const made = spawnSync(PROMTOOL, ["tsdb", "create-blocks-from", "openmetrics", file, out], {
+      encoding: "utf8",
+    });
+    expect([made.status, made.stderr]).toEqual([0, ""]);
+    expect(findings(out).filter((text) => !text.startsWith("warning"))).toEqual([]);
+    const got = Array.from(
+      new DataDirectory(out).select([], -Infinity, Infinity),
+      ({ labels, samples: { times, values } }) => [
+        labels.join(),
+        Array.from(times, (t, i) => [Number(t), formatValue(values[i] as bigint)]),
+      ],
+    );
+    const want = [...bySeries].map(([labels, list]) => [
+      labels.join(),
+      list.map(([t, v]) => [t, formatValue(bitsOf(v))]),
+    ]);
+    const byLabels = (a: readonly unknown[], b: readonly unknown[]) =>
+      String(a[0]) < String(b[0]) ? -1 : 1;
+    expect(got.sort(byLabels)).toEqual(want.sort(byLabels));
+  },
+);
