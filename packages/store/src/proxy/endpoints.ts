@@ -93,12 +93,16 @@ export class EndpointSet {
     }
   }
 
-  /** Endpoints to be asked for series now. */
+  /**
+   * Endpoints that an answer needs now, those among them that cannot be asked included: the fan-out tells of these.
+   * One that never answered is needed only when it is strict; one that fell silent is until the unhealthy timeout.
+   */
   stores(): Endpoint[] {
-    return this.endpoints.filter(
-      (endpoint) =>
-        (endpoint.healthy || endpoint.strict) && (endpoint.info?.store ?? null) !== null,
-    );
+    const since = this.#options.now() - this.#options.unhealthyTimeoutMs;
+    return this.endpoints.filter(({ info, healthy, strict, lastHealthyMs }) => {
+      if (info === null) return strict;
+      return info.store !== null && (healthy || strict || lastHealthyMs >= since);
+    });
   }
 
   /** Endpoints to be shown: those that answered within the unhealthy timeout, and strict ones always. */

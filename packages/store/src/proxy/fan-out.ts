@@ -1,6 +1,6 @@
 /** Asks many endpoints at once and merges what they answer. */
 
-import { compareLabels, compareStrings, withoutLabels } from "@torus/model";
+import { compareLabels, compareStrings, type Matcher, withoutLabels } from "@torus/model";
 import {
   decodeLabelsResponse,
   decodeSeriesResponse,
@@ -47,12 +47,34 @@ export function fanOutSeries(
   request: SeriesRequest,
   call: FanOutCall,
 ): SeriesStream<WireChunk> {
-  const asked = endpoints.filter(
-    ({ info }) =>
-      info !== null && mayHave(info, request.minTime, request.maxTime, request.matchers),
-  );
+  const { minTime, maxTime, matchers } = request;
+  const asked = reachable(endpoints, { minTime, maxTime, matchers }, call);
   const streams = asked.map((endpoint) => endpointSeries(endpoint, request, call));
   return mergeSeries(streams);
+}
+
+/**
+ * Those of the endpoints that can have what is wanted and can be asked. One that can have it and is known not to
+ * answer is a failure at once: asking it could take as long as the query may. Whether its copies are elsewhere
+ * cannot be known: no endpoint tells how many copies its ring writes.
+ *
+ * @throws FanOutError when one is missing and partial answers are not wanted
+ */
+function reachable(
+  endpoints: readonly Endpoint[],
+  wanted: { minTime: number; maxTime: number; matchers: readonly Matcher[] },
+  call: FanOutCall,
+): Endpoint[] {
+  return endpoints.filter(({ info, healthy, strict, address, lastError }) => {
+    const mayBeNeeded =
+      info === null || mayHave(info, wanted.minTime, wanted.maxTime, wanted.matchers);
+    if (!mayBeNeeded) return false;
+    if (info !== null && (healthy || strict)) return true;
+    const text = `endpoint ${address} does not answer: ${lastError}`;
+    if (!call.partialResponse) throw new FanOutError(text);
+    call.onWarning(text);
+    return false;
+  });
 }
 
 async function* endpointSeries(
@@ -153,9 +175,8 @@ export async function fanOutLabels(
     partialResponseStrategy: call.partialResponse ? PartialResponse.WARN : PartialResponse.ABORT,
   });
   const found = new Set<string>();
-  const asked = endpoints.filter(
-    ({ info }) => info !== null && mayHave(info, request.start, request.end, request.matchers),
-  );
+  const { start: minTime, end: maxTime, matchers } = request;
+  const asked = reachable(endpoints, { minTime, maxTime, matchers }, call);
   await Promise.all(
     asked.map(async (endpoint) => {
       try {

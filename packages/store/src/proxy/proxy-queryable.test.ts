@@ -107,16 +107,19 @@ async function serve({
   return { address, stop };
 }
 
-async function watch(addresses: readonly string[]): Promise<EndpointSet> {
+async function watch(
+  addresses: readonly string[],
+  { strict = false, now = Date.now }: { strict?: boolean; now?: () => number } = {},
+): Promise<EndpointSet> {
   const set = new EndpointSet(
     addresses.map(
-      (at) => new Endpoint(createGrpcJsClient(at, { maxMessageBytes: 1 << 24 }), false),
+      (at) => new Endpoint(createGrpcJsClient(at, { maxMessageBytes: 1 << 24 }), strict),
     ),
     {
       infoIntervalMs: 3_600_000,
       infoTimeoutMs: 5000,
       unhealthyTimeoutMs: 300_000,
-      now: Date.now,
+      now,
       log,
     },
   );
@@ -247,4 +250,57 @@ test("an endpoint that is gone is a warning with partial response, else the end"
   await expect(
     read(proxy(set, { ...options, partialResponse: false }), mint, maxt),
   ).rejects.toThrow(`receive series from ${goes.address}`);
+});
+
+test("an endpoint known to be silent is missed until the unhealthy timeout has passed", async () => {
+  const { stores, mint, maxt } = firstCase;
+  const series = [{ labels: UP, chunks: chunksOf(stores[0] as GoldenChunk[]) }];
+  const stays = await serve({ external: ["receive_replica", "a"], series });
+  const goes = await serve({ external: ["receive_replica", "b"], series });
+  let ms = 1_000_000;
+  const set = await watch([stays.address, goes.address], { now: () => ms });
+  await goes.stop();
+  ms += 5000;
+  await set.check();
+  const options = { ringReplicaLabels: ["receive_replica"] };
+  const warnings: string[] = [];
+  expect(await read(proxy(set, options), mint, maxt, warnings)).toHaveLength(1);
+  expect(warnings).toEqual([
+    expect.stringContaining(`endpoint ${goes.address} does not answer: `) as string,
+  ]);
+  const whole = proxy(set, { ...options, partialResponse: false });
+  await expect(read(whole, mint, maxt)).rejects.toThrow(`${goes.address} does not answer`);
+  await expect(
+    whole.labelNames({
+      mint,
+      maxt,
+      matchers: [],
+      limit: 0,
+      signal: new AbortController().signal,
+      onWarning: () => {},
+    }),
+  ).rejects.toThrow(`${goes.address} does not answer`);
+
+  ms += 300_000;
+  await set.check();
+  const later: string[] = [];
+  expect(await read(proxy(set, options), mint, maxt, later)).toHaveLength(1);
+  expect(later).toEqual([]);
+});
+
+test.each([
+  [true, 1],
+  [false, 0],
+])("an endpoint that never answered, strict %s, gives %d warnings", async (strict, count) => {
+  const { stores, mint, maxt } = firstCase;
+  const series = [{ labels: UP, chunks: chunksOf(stores[0] as GoldenChunk[]) }];
+  const gone = await serve({ external: [], series });
+  await gone.stop();
+  const set = await watch([gone.address], { strict });
+  const warnings: string[] = [];
+  expect(await read(proxy(set, {}), mint, maxt, warnings)).toEqual([]);
+  expect(warnings).toHaveLength(count);
+  const whole = read(proxy(set, { partialResponse: false }), mint, maxt);
+  if (strict) await expect(whole).rejects.toThrow(`${gone.address} does not answer`);
+  else expect(await whole).toEqual([]);
 });
