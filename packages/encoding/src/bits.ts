@@ -30,21 +30,28 @@ export class BitReader {
     if (end > this.#bytes.length * 8) {
       throw new ChunkTruncatedError(count, this.bit, this.#bytes.length);
     }
-    let value = 0;
-    let left = count;
-    while (left > 0) {
-      const byte = this.#bytes[this.bit >>> 3] as number;
-      const free = 8 - (this.bit & 7);
-      const take = left < free ? left : free;
-      value = value * 2 ** take + ((byte >>> (free - take)) & ((1 << take) - 1));
-      this.bit += take;
-      left -= take;
-    }
-    return value;
+    if (count === 0) return 0;
+    const bytes = this.#bytes;
+    const at = this.bit >>> 3;
+    const skip = this.bit & 7;
+    this.bit = end;
+    // Behind the last byte are zeros to a shift; none of them is part of the answer.
+    const word =
+      ((bytes[at] as number) << 24) |
+      ((bytes[at + 1] as number) << 16) |
+      ((bytes[at + 2] as number) << 8) |
+      (bytes[at + 3] as number);
+    const low = skip + count > 32 ? (bytes[at + 4] as number) >>> (8 - skip) : 0;
+    return ((word << skip) | low) >>> (32 - count);
   }
 
+  /** Prefixes are read bit by bit, so this one is written out: a fifth of a histogram chunk's time. */
   one(): boolean {
-    return this.bits(1) === 1;
+    const at = this.bit;
+    const byte = this.#bytes[at >>> 3];
+    if (byte === undefined) throw new ChunkTruncatedError(1, at, this.#bytes.length);
+    this.bit = at + 1;
+    return ((byte >>> (7 - (at & 7))) & 1) === 1;
   }
 
   /** @param count 0 to 64. */
@@ -96,7 +103,7 @@ export class BitWriter {
     while (left > 0) {
       const free = 8 - (this.bit & 7);
       const put = left < free ? left : free;
-      const part = Math.floor(value / 2 ** (left - put)) % 2 ** put;
+      const part = (value >>> (left - put)) & ((1 << put) - 1);
       const at = this.bit >>> 3;
       this.#bytes[at] = (this.#bytes[at] as number) | (part << (free - put));
       this.bit += put;
