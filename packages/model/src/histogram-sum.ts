@@ -322,7 +322,8 @@ export class HistogramSum {
   #joinZeroBuckets(other: Histogram, positive: Side, negative: Side): number {
     let count = other.zeroCount;
     let threshold = other.zeroThreshold;
-    while (threshold !== this.#zeroThreshold) {
+    // Not `!==`: a threshold of NaN would never come to an end.
+    while (threshold < this.#zeroThreshold || threshold > this.#zeroThreshold) {
       if (this.#zeroThreshold > threshold) {
         [count, threshold] = widenedZero({ ...other, positive, negative }, this.#zeroThreshold);
       }

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Engine } from "./engine.ts";
 import { ALL_FEATURES } from "./parse.ts";
 import { runScript } from "./promqltest/run.ts";
+import { runTable } from "./promqltest/table.ts";
 
 const folder = new URL("../../../../shared/promqltest/", import.meta.url);
 
@@ -16,7 +17,7 @@ const engine = new Engine({
   ]),
 });
 
-/** Script files of which every case passes; those that need what is not built are not among them. */
+/** Every script file with the number of its cases. */
 const files: readonly (readonly [name: string, cases: number])[] = [
   ["aggregators", 96],
   ["at_modifier", 47],
@@ -50,5 +51,21 @@ describe.skipIf(!existsSync(folder))("script tests (skipped where their files ar
         engine.range(storage, query, startMs, endMs, stepMs),
     });
     expect(report).toEqual({ passed: cases, failures: [] });
+  });
+
+  test("the table of queries with Prometheus' answers passes whole: 239 cases", async () => {
+    const table = new Engine({
+      timeoutMs: 60_000,
+      now: () => 0,
+      noStepSubqueryIntervalMs: 30_000,
+      enabledFeatures: ALL_FEATURES,
+    });
+    const text = readFileSync(new URL("promql-engine.json", folder), "utf8");
+    const report = await runTable(text, {
+      instant: (storage, query, timeMs) => table.instant(storage, query, timeMs),
+      range: (storage, query, { startMs, endMs, stepMs }) =>
+        table.range(storage, query, startMs, endMs, stepMs),
+    });
+    expect(report).toEqual({ passed: 239, failures: [] });
   });
 });

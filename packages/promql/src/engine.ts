@@ -4,11 +4,12 @@ import { compareLabels, EMPTY_LABELS, type Histogram, type Queryable } from "@to
 import { warnings } from "./annotations.ts";
 import { type Expr, valueType } from "./ast.ts";
 import { type Column, type Grid, newColumn } from "./column.ts";
-import { Evaluation, type QueryScope, stringOf, withNamesDropped } from "./evaluate.ts";
+import { Evaluation, type QueryScope, withNamesDropped } from "./evaluate.ts";
 import type { Feature } from "./parse/parser.ts";
 import { parseExpr } from "./parse.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import type { QueryResult, ResultSeries } from "./result.ts";
+import { stringOf } from "./string-argument.ts";
 
 export type EngineFeature = Feature | "promql-delayed-name-removal" | "use-start-timestamps";
 

@@ -5,11 +5,9 @@
 
 import {
   compareLabels,
-  compareStrings,
   EMPTY_LABELS,
   type Histogram,
   type Labels,
-  labelsFromPairs,
   labelValue,
   METRIC_NAME,
   type Queryable,
@@ -31,6 +29,7 @@ import type {
 import { children, isComparison, isSetOp, valueType } from "./ast.ts";
 import { arithmetic, compare, setOperation, vectorOperation, withScalar } from "./binary.ts";
 import { braced, type Column, dropMetadata, type Grid, joined, newColumn } from "./column.ts";
+import { labelsOfAbsent } from "./functions/absent.ts";
 import { dateFunctions, elementwise } from "./functions/elementwise.ts";
 import { checkExtension, type Extension, extended, extendedKernel } from "./functions/extended.ts";
 import {
@@ -43,6 +42,7 @@ import { replaceLabel } from "./functions/label.ts";
 import { histogramVariance } from "./functions/native-histogram.ts";
 import { rangeKernels, type Windows } from "./functions/range.ts";
 import { type MixedWindows, mixedKernel } from "./functions/range-histogram.ts";
+import { sorted } from "./functions/sort.ts";
 import { describePosition } from "./parse/parse-error.ts";
 import { isLabelName, quote } from "./parse/quote.ts";
 import { durationMs } from "./plan/durations.ts";
@@ -50,6 +50,7 @@ import { selectorsOfTotals, withResetsDetected } from "./plan/histogram-totals.t
 import { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
 import type { ResultSeries } from "./result.ts";
 import { lastSamples, referenceTimes, smoothedColumn, windowsOf } from "./scan.ts";
+import { stringOf } from "./string-argument.ts";
 
 export type QueryScope = {
   queryable: Queryable;
@@ -661,7 +662,7 @@ export class Evaluation {
       case "sort_desc":
       case "sort_by_label":
       case "sort_by_label_desc":
-        yield this.#sorted(expr, await this.#collectOnce(first, grid), grid);
+        yield sorted(expr, await this.#collectOnce(first, grid), grid);
         return;
       case "histogram_quantile": {
         const q = await this.scalar(first, grid);
@@ -797,35 +798,6 @@ export class Evaluation {
     return out.sort((a, b) => compareLabels(a.labels, b.labels));
   }
 
-  #sorted(expr: Call, columns: Column[], grid: Grid): Column[] {
-    if (grid.count !== 1) return columns;
-    let there = columns.filter((column) => column.present[0] === 1);
-    const descending = expr.func.name.endsWith("_desc");
-    if (expr.func.name.startsWith("sort_by_label")) {
-      const names = expr.args.slice(1).map(stringOf);
-      const numeric = new Intl.Collator("en", { numeric: true });
-      return there.sort((a, b) => {
-        for (const name of names) {
-          const x = labelValue(a.labels, name);
-          const y = labelValue(b.labels, name);
-          const order = numeric.compare(x, y) || compareStrings(x, y);
-          if (order !== 0) return descending ? -order : order;
-        }
-        const order = compareLabels(a.labels, b.labels);
-        return descending ? -order : order;
-      });
-    }
-    there = there.filter((column) => column.histograms?.[0] === undefined);
-    return there.sort((a, b) => {
-      const x = a.values[0] as number;
-      const y = b.values[0] as number;
-      if (Number.isNaN(x) || Number.isNaN(y))
-        return Number(Number.isNaN(x)) - Number(Number.isNaN(y));
-      if (x === y) return 0;
-      return x < y === descending ? 1 : -1;
-    });
-  }
-
   /** One series of the labels that equality matchers name, where nothing is. */
   async #absent(expr: Call, grid: Grid): Promise<Column> {
     const arg = unwrap(expr.args[0] as Expr);
@@ -843,18 +815,7 @@ export class Evaluation {
         }
       }
     }
-    const selector = arg.kind === "matrixSelector" ? arg.selector : arg;
-    let labels = EMPTY_LABELS;
-    if (selector.kind === "vectorSelector") {
-      const seen = new Map<string, number>();
-      for (const matcher of selector.matchers)
-        seen.set(matcher.name, (seen.get(matcher.name) ?? 0) + 1);
-      labels = labelsFromPairs(
-        selector.matchers
-          .filter((m) => m.type === "=" && m.name !== METRIC_NAME && seen.get(m.name) === 1)
-          .map((m) => [m.name, m.value] as const),
-      );
-    }
+    const labels = labelsOfAbsent(arg);
     const out = newColumn(labels, grid.count);
     for (let i = 0; i < grid.count; i++) {
       out.present[i] = 1 - (there[i] as number);
@@ -926,12 +887,6 @@ function namesOneMetric(call: Call): boolean {
     selector.kind === "vectorSelector" &&
     selector.matchers.some((m) => m.name === METRIC_NAME && m.type === "=" && m.value !== "")
   );
-}
-
-export function stringOf(expr: Expr): string {
-  const inner = unwrap(expr);
-  if (inner.kind !== "string") throw new QueryExecutionError(`a ${inner.kind} is not a string`);
-  return inner.value;
 }
 
 /** Removes the names that were to go, at the end of a query. */

@@ -5,7 +5,7 @@
 
 import { type Labels, labelsFromObject } from "@torus/model";
 import { parseNumber } from "../parse/numbers.ts";
-import type { QueryResult } from "../result.ts";
+import type { QueryResult, ResultSeries } from "../result.ts";
 import {
   compareAnnotations,
   compareScalar,
@@ -13,6 +13,7 @@ import {
   type ExpectedSeries,
 } from "./compare.ts";
 import { parseHistogram } from "./histogram-notation.ts";
+import { compareLimited, limitkOf } from "./limited.ts";
 import type { ScriptReport } from "./run.ts";
 import { parseScript, type TextMatch } from "./script.ts";
 import type { ScriptEngine } from "./script-engine.ts";
@@ -82,23 +83,28 @@ async function runCase(one: TableCase, engine: ScriptEngine): Promise<string | n
     if (command.kind === "load") storage.load(command.series, command.intervalMs, command.withNhcb);
   }
   const times = { startMs: one.start_ms, endMs: one.end_ms, stepMs: one.step_ms };
+  // A range without a step is one instant, and its result a vector.
+  const ask = (query: string) =>
+    one.kind === "instant" || one.step_ms === 0
+      ? engine.instant(storage, query, one.start_ms)
+      : engine.range(storage, query, times);
   let result: QueryResult;
   try {
-    // A range without a step is one instant, and its result a vector.
-    result = await (one.kind === "instant" || one.step_ms === 0
-      ? engine.instant(storage, one.query, one.start_ms)
-      : engine.range(storage, one.query, times));
+    result = await ask(one.query);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     if (one.error === undefined) return `failed: ${message}`;
     return message === one.error ? null : `expected the error ${one.error}, got ${message}`;
   }
   if (one.error !== undefined) return `expected the error ${one.error}, got a result`;
-  return (
+  const annotations =
     compareAnnotations("warning", textsOf(one.warnings), false, result.warnings) ??
-    compareAnnotations("info", textsOf(one.infos), false, result.infos) ??
-    compareResult(one, result)
-  );
+    compareAnnotations("info", textsOf(one.infos), false, result.infos);
+  if (annotations !== null) return annotations;
+  const limitk = limitkOf(one.query);
+  if (limitk === null) return compareResult(one, result);
+  const input = await ask(one.query.slice(limitk.expr.start, limitk.expr.end));
+  return compareLimited(limitk, wanted(one), seriesOf(result), seriesOf(input));
 }
 
 function textsOf(texts: readonly string[] | undefined): TextMatch[] {
@@ -113,8 +119,18 @@ function compareResult(one: TableCase, result: QueryResult): string | null {
   }
   if (result.type !== one.result_type) return `expected a ${one.result_type}, got a ${result.type}`;
   if (result.type !== "vector" && result.type !== "matrix") return null;
-  const want = ((one.result ?? []) as readonly TableSeries[]).map(expectedOf);
-  return compareSeries(want, result.series, { ordered: false, sorted: result.type === "matrix" });
+  return compareSeries(wanted(one), result.series, {
+    ordered: false,
+    sorted: result.type === "matrix",
+  });
+}
+
+function wanted(one: TableCase): ExpectedSeries[] {
+  return ((one.result ?? []) as readonly TableSeries[]).map(expectedOf);
+}
+
+function seriesOf(result: QueryResult): readonly ResultSeries[] {
+  return result.type === "vector" || result.type === "matrix" ? result.series : [];
 }
 
 function expectedOf(series: TableSeries): ExpectedSeries {
