@@ -115,3 +115,22 @@ test("trimming is for histograms only", async () => {
     'operator "</" not allowed for Scalar operations',
   );
 });
+
+test("an aggregation that is written twice reads its series once and gives the same answer", async () => {
+  const data = storage(counter("a", Float64Array.of(1)), counter("b", Float64Array.of(3)));
+  const selects: string[] = [];
+  const watched: Queryable = {
+    select: (select) => {
+      selects.push(select.hints.func);
+      return data.select(select);
+    },
+    labelNames: (select) => data.labelNames(select),
+    labelValues: (name, select) => data.labelValues(name, select),
+  };
+  const twice = await engine.instant(watched, "sum(x_total) / (sum(x_total) + 4)", 0);
+  expect(selects).toHaveLength(1);
+  const apart = await engine.instant(watched, "sum(x_total) / (sum( x_total) + 4)", 0);
+  expect(selects).toHaveLength(3);
+  expect(twice).toMatchObject({ type: "vector", series: [{ values: Float64Array.of(0.5) }] });
+  expect(apart).toMatchObject({ series: [{ values: Float64Array.of(0.5) }] });
+});

@@ -47,6 +47,7 @@ import { describePosition } from "./parse/parse-error.ts";
 import { isLabelName, quote } from "./parse/quote.ts";
 import { durationMs } from "./plan/durations.ts";
 import { selectorsOfTotals, withResetsDetected } from "./plan/histogram-totals.ts";
+import { repeatedAggregations } from "./plan/repeated.ts";
 import { QueryCanceledError, QueryExecutionError, QueryTimeoutError } from "./query-errors.ts";
 import type { ResultSeries } from "./result.ts";
 import { lastSamples, referenceTimes, smoothedColumn, windowsOf } from "./scan.ts";
@@ -124,10 +125,13 @@ export class Evaluation {
   peakSamples = 0;
   #held = 0;
   readonly #readsTotals: ReadonlySet<VectorSelector>;
+  readonly #repeated: ReadonlyMap<Aggregation, Aggregation>;
+  readonly #shared = new Map<string, Column[]>();
 
   constructor(scope: QueryScope, expr: Expr) {
     this.#scope = scope;
     this.#readsTotals = selectorsOfTotals(expr);
+    this.#repeated = repeatedAggregations(expr, scope.text);
   }
 
   #check(): void {
@@ -230,7 +234,7 @@ export class Evaluation {
         yield await this.#releasing(() => this.#binary(expr, grid));
         return;
       case "aggregation":
-        yield await this.#releasing(() => this.#aggregation(expr, grid));
+        yield await this.#sharedAggregation(expr, grid);
         return;
       case "call":
         yield* this.#call(expr, grid);
@@ -838,6 +842,25 @@ export class Evaluation {
     const right = await this.collect(expr.right, grid);
     if (isSetOp(expr.op)) return setOperation(expr, left, right, grid.count);
     return vectorOperation(expr, left, right, grid.count, delayed, this.#notes(expr));
+  }
+
+  /** An aggregation that the query writes more than once is evaluated once for the same steps. */
+  async #sharedAggregation(expr: Aggregation, grid: Grid): Promise<Column[]> {
+    const same = this.#repeated.get(expr);
+    if (same === undefined) return this.#releasing(() => this.#aggregation(expr, grid));
+    const key = `${same.start} ${grid.startMs} ${grid.stepMs} ${grid.count}`;
+    let columns = this.#shared.get(key);
+    if (columns === undefined) {
+      columns = await this.#releasing(() => this.#aggregation(same, grid));
+      this.#hold(columns.length * grid.count);
+      this.#shared.set(key, columns);
+    }
+    return columns.map((column) => ({
+      ...column,
+      values: column.values.slice(),
+      present: column.present.slice(),
+      histograms: column.histograms === null ? null : [...column.histograms],
+    }));
   }
 
   async #aggregation(expr: Aggregation, grid: Grid): Promise<Column[]> {
