@@ -59,6 +59,23 @@ test.each<[path: string, status: number, body: string]>([
   ["query_range?query=1&start=0&end=11001&step=1", 400, "exceeded maximum resolution of 11,000"],
   ["query?query=up&time=abc", 400, 'cannot parse \\"abc\\" to a valid timestamp'],
   ["series", 400, "no match[] parameter provided"],
+  [
+    "query?query=up&storeMatch[]=%7B",
+    400,
+    'invalid parameter \\"storeMatch[]\\": 1:2: parse error',
+  ],
+  ["query?query=up&storeMatch[]=%7B%7D", 400, "storeMatch[] must contain at least one non-empty"],
+  ["format_query?query=sum(up)by(job)", 200, '"data":"sum by (job) (up)"'],
+  ["format_query?query=up%7B", 400, 'invalid parameter \\"query\\": 1:4: parse error'],
+  ["query_exemplars?query=test&start=1700000000000&end=1700000001000", 200, '"data":[]'],
+  ["query_exemplars?query=test&start=2&end=1", 400, "end timestamp must not be before start"],
+  ["query_exemplars?query=up%7B", 400, "parse error"],
+  ["metadata?limit=1", 200, '"data":{}'],
+  ["metadata?limit=x", 400, "limit must be a number"],
+  ["rules?type=record", 200, '"data":{"groups":[]}'],
+  ["rules?type=x", 400, 'not supported value \\"x\\"'],
+  ["alerts", 200, '"data":{"alerts":[]}'],
+  ["targets", 200, '"data":{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}'],
 ])("GET %s answers %d", async (path, status, body) => {
   const response = await fetch(`${base}/${path}`);
   expect(await response.text()).toContain(body);

@@ -9,6 +9,14 @@ import express, { type Express, type Request, type Response } from "express";
 import { Admission } from "./admission.ts";
 import { send } from "./answer.ts";
 import { ApiError, apiError, badParameter } from "./api-error.ts";
+import {
+  formatQuery,
+  NO_ALERTS,
+  NO_TARGETS,
+  noExemplars,
+  noMetadata,
+  noRules,
+} from "./expression-endpoints.ts";
 import { answer, errorAnswer, queryAnswer, seriesList, stringList } from "./json-writer.ts";
 import { MAX_TIME, MIN_TIME, Parameters, unescapeLabelName } from "./parameters.ts";
 
@@ -103,6 +111,12 @@ export function mountApi(app: Express, options: ApiOptions): void {
   route(["get", "post"], "labels", (call) => labelNames(call, options));
   route(["get"], "label/:name/values", (call) => labelValues(call, options));
   route(["get", "post"], "series", (call) => series(call, options));
+  route(["get", "post"], "format_query", ({ parameters }) => [answer(formatQuery(parameters))]);
+  route(["get", "post"], "query_exemplars", ({ parameters }) => [answer(noExemplars(parameters))]);
+  route(["get"], "metadata", ({ parameters }) => [answer(noMetadata(parameters))]);
+  route(["get"], "rules", ({ parameters }) => [answer(noRules(parameters))]);
+  route(["get"], "alerts", () => [answer(NO_ALERTS)]);
+  route(["get"], "targets", () => [answer(NO_TARGETS)]);
   route(["get"], "stores", () => [answer(options.stores())]);
   route(["get"], "status/buildinfo", () => [answer(JSON.stringify(options.buildInfo))]);
   route(["get"], "status/flags", () => [answer(JSON.stringify(options.flags))]);
@@ -196,13 +210,7 @@ function dataOptions(
       : resolution === ""
         ? 0
         : parameters.duration("max_source_resolution", 0),
-    storeMatch: parameters.all("storeMatch[]").map((text) => {
-      const [matchers = []] = new Parameters(
-        new URLSearchParams({ "match[]": text }).toString(),
-        null,
-      ).selectors();
-      return matchers;
-    }),
+    storeMatch: parameters.selectors("storeMatch[]"),
     tenant: request.get(options.tenantHeader) ?? options.defaultTenant,
   };
 }

@@ -121,20 +121,20 @@ export class Parameters {
     return limit;
   }
 
-  /** The selectors of `match[]`, each with a matcher that the empty string fails. */
-  selectors(): Matcher[][] {
-    return this.all("match[]").map((text) => {
+  /** The selectors of a parameter, each with a matcher that the empty string fails. */
+  selectors(name: "match[]" | "storeMatch[]" = "match[]"): Matcher[][] {
+    return this.all(name).map((text) => {
       let matchers: readonly Matcher[];
       try {
         matchers = parseMetricSelector(text);
       } catch (error) {
         if (error instanceof PromqlParseError || error instanceof MatcherRegexError) {
-          throw badParameter("match[]", error.message);
+          throw badParameter(name, error.message);
         }
         throw error;
       }
       if (matchers.every((matcher) => matcher.matchesEmpty)) {
-        throw badParameter("match[]", "match[] must contain at least one non-empty matcher");
+        throw badParameter(name, `${name} must contain at least one non-empty matcher`);
       }
       return [...matchers];
     });
