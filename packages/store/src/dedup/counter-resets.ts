@@ -44,6 +44,28 @@ export function counterTotals(chunks: readonly WireChunk[]): Columns {
   return out.take();
 }
 
+/** The same for columns in ascending order, copies of which are already one. Histograms go through as they are. */
+export function columnTotals({ timestamps, values, histograms }: Columns): Columns {
+  const out = new ColumnBuilder(timestamps.length);
+  const words = wordsOfColumn(values);
+  let last: number | undefined;
+  let total = 0;
+  for (const [i, time] of timestamps.entries()) {
+    const histogram = histograms?.[i];
+    if (histogram != null) {
+      out.push(time, words, i, histogram);
+      continue;
+    }
+    const value = values[i] as number;
+    if (Number.isNaN(value)) continue;
+    if (last === undefined) total = value;
+    else total += value >= last ? value - last : value;
+    last = value;
+    out.pushNumber(time, total);
+  }
+  return out.take();
+}
+
 /** Histograms go through as they are, those after `lastTime`. @returns The time of the last sample. */
 function passHistograms(
   out: ColumnBuilder,

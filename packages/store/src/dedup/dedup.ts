@@ -3,7 +3,7 @@
 import type { WireChunk } from "@torus/protocol";
 import { joinAverages } from "./averages.ts";
 import { type Columns, clip, decodeChunks } from "./columns.ts";
-import { counterTotals } from "./counter-resets.ts";
+import { columnTotals, counterTotals } from "./counter-resets.ts";
 import { penaltyDedup } from "./penalty.ts";
 import { splitOverlaps, uniqueChunks } from "./replicas.ts";
 import { unionColumns } from "./union.ts";
@@ -36,5 +36,17 @@ export function dedupReplicas(
   const lists = splitOverlaps(uniqueChunks(joinAverages(chunks))).map((list) =>
     clip(COUNTER_PASS.has(func) ? counterTotals(list) : decodeChunks(list), mint, maxt),
   );
+  return algorithm === "chain" ? unionColumns(lists) : penaltyDedup(lists, COUNTER_LIFT.has(func));
+}
+
+/** The same for replicas whose copies are already one each: columns within the wanted time range. */
+export function dedupColumns(
+  replicas: readonly Columns[],
+  algorithm: DedupFunction,
+  func: string,
+): Columns {
+  const lists = replicas
+    .map((columns) => (COUNTER_PASS.has(func) ? columnTotals(columns) : columns))
+    .filter(({ timestamps }) => timestamps.length > 0);
   return algorithm === "chain" ? unionColumns(lists) : penaltyDedup(lists, COUNTER_LIFT.has(func));
 }

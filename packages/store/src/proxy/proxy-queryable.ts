@@ -16,9 +16,7 @@ import {
 } from "@torus/model";
 import { emptySeriesRequest, type LabelsRequest, type WireChunk } from "@torus/protocol";
 import { type Columns, clip, NO_COLUMNS } from "../dedup/columns.ts";
-import { type DedupFunction, dedupReplicas, mergeCopies } from "../dedup/dedup.ts";
-import { penaltyDedup } from "../dedup/penalty.ts";
-import { unionColumns } from "../dedup/union.ts";
+import { type DedupFunction, dedupColumns, dedupReplicas, mergeCopies } from "../dedup/dedup.ts";
 import type { SeriesOf } from "../merge.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { type FanOutCall, fanOutLabels, fanOutSeries } from "./fan-out.ts";
@@ -39,7 +37,6 @@ export type ProxyQueryOptions = {
 };
 
 const RESPONSE_BATCH = 64;
-const COUNTER_FUNCTIONS = new Set(["increase", "rate", "irate", "resets"]);
 
 export class ProxyQueryable implements Queryable {
   readonly #options: ProxyQueryOptions;
@@ -102,7 +99,6 @@ export class ProxyQueryable implements Queryable {
       }
     }
     all.sort((a, b) => compareLabels(a.labels, b.labels));
-    const isCounter = COUNTER_FUNCTIONS.has(select.hints.func);
     let out: SeriesColumns[] = [];
     for (let i = 0; i < all.length; ) {
       const { labels } = all[i] as (typeof all)[number];
@@ -114,7 +110,7 @@ export class ProxyQueryable implements Queryable {
         end++;
       const group = all.slice(i, end).filter(({ timestamps }) => timestamps.length > 0);
       i = end;
-      const columns = algorithm === "chain" ? unionColumns(group) : penaltyDedup(group, isCounter);
+      const columns = dedupColumns(group, algorithm, select.hints.func);
       if (columns.timestamps.length === 0 && !select.skipChunks) continue;
       out.push({ labels, ...columns, startTimestamps: null });
       if (out.length === 256) {
