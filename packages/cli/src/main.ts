@@ -35,6 +35,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "print the owners of the series on standard input",
     load: async () => (await import("./commands/tools-hashring.ts")).toolsHashring,
   },
+  "tools promqltest": {
+    summary: "run PromQL script tests",
+    load: async () => (await import("./commands/tools-promqltest.ts")).toolsPromqltest,
+  },
   "tools tsdb dump": {
     summary: "print the samples of blocks and data directories",
     load: async () => (await import("./commands/tools-tsdb.ts")).toolsTsdbDump,
