@@ -52,7 +52,7 @@ export function columnTotals({ timestamps, values, histograms }: Columns): Colum
   let total = 0;
   for (const [i, time] of timestamps.entries()) {
     const histogram = histograms?.[i];
-    if (histogram != null) {
+    if (histogram !== undefined && histogram !== null) {
       out.push(time, words, i, histogram);
       continue;
     }
