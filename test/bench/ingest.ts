@@ -192,6 +192,7 @@ async function step(
     blockDurationMs: 7_200_000,
     retentionMs: 0,
     maxBytes: 0,
+    outOfOrderWindowMs: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: Date.now,

@@ -7,6 +7,7 @@
 //   table, pair table: (u32 hash, u32 address)*, open addressing
 //   pair: u32 id, u32 bytes, then the Label field's bytes, tag included
 //   row (40 bytes): u32 series, u32 0, i64 t, u64 v, i64 last t before, u64 last v before
+//   late row (24 bytes): u32 series, u32 table index, i64 t, u64 v
 //
 // `headPrepare` finds or makes the series, judges each sample, notes accepted ones as rows and as a samples
 // record of the write-ahead log. After the log is written `headCommit` appends the rows to the chunks;
@@ -22,6 +23,7 @@ import { DEAD, HAS_SAMPLE, SERIES_SIZE, appendSample, closeOpenChunk, truncateSe
 
 const HEAD_SIZE: usize = 128;
 const ROW: usize = 40;
+const LATE_ROW: usize = 24;
 const FIRST_SLOTS: u32 = 64;
 const INVALID_LABELS: u32 =
   FLAG_UNSORTED | FLAG_DUPLICATE_LABEL | FLAG_EMPTY_LABEL | FLAG_NO_LABELS | FLAG_INVALID_UTF8;
@@ -413,6 +415,7 @@ function readSample(at: usize, end: usize): void {
 let seriesEntry: i32 = 0;
 let resumeAt: usize = 0;
 let rowCount: i32 = 0;
+let lateCount: i32 = 0;
 let recordEnd: usize = 0;
 let highest: i64 = i64.MIN_VALUE;
 let lowest: i64 = i64.MAX_VALUE;
@@ -424,6 +427,10 @@ export function preparedEntries(): i32 {
 }
 export function preparedRecordEnd(): usize {
   return recordEnd;
+}
+/** Late samples of the last prepare: inside the out-of-order window, for the caller to judge. */
+export function preparedLateRows(): i32 {
+  return lateCount;
 }
 /** Least and greatest time of the last prepare's rows. */
 export function preparedMinTime(): f64 {
@@ -468,15 +475,20 @@ function reject(entry: usize, counts: usize, verdict: u32, n: u32): void {
  * Prepares entries [from, entries) of the table (through `chosen` when that is not 0). `counts` are eight u32, one a
  * verdict, added to. `record` takes the samples record, `list` the new
  * series and `seriesRecord` their record (both `listSize` bytes), `scratch` canonical labels (1 MiB).
- * Returns the number of rows. A call that continues the one before passes its `preparedEntries()` as `from`.
+ * Samples that are out of order or before `minValid`, but not before `lateFrom`, go to `lateRows` (as many as rows)
+ * without a verdict. Returns the number of rows. A call that continues the one before passes its `preparedEntries()` as `from`.
  */
 export function headPrepare(
   head: usize, table: usize, detail: usize, chosen: usize, from: i32, entries: i32,
   minValid: f64, maxValid: f64, rows: usize, rowCapacity: i32, record: usize,
   list: usize, listSize: usize, seriesRecord: usize, scratch: usize, counts: usize, resume: bool,
+  lateFrom: f64, lateRows: usize,
 ): i32 {
   const earliest = <i64>minValid;
   const latest = <i64>maxValid;
+  const oldestLate = <i64>lateFrom;
+  let lateRow = lateRows;
+  const lateEnd = lateRows + <usize>rowCapacity * LATE_ROW;
   newAt = list;
   newEnd = list + listSize;
   seriesRecordAt = seriesRecord + 1;
@@ -545,20 +557,23 @@ export function headPrepare(
       }
       let lastT: i64 = 0;
       let lastV: u64 = 0;
+      let late = t < earliest;
       if (series != 0) {
         lastT = load<i64>(series, 16);
         lastV = load<u64>(series, 24);
         if ((load<u8>(series, 63) & HAS_SAMPLE) != 0 && t <= lastT) {
-          if (t == lastT) reject(entry, counts, v == lastV ? DUPLICATE : CONFLICT, 1);
-          else reject(entry, counts, t < earliest ? TOO_OLD : OUT_OF_ORDER, 1);
-          continue;
+          if (t == lastT) {
+            reject(entry, counts, v == lastV ? DUPLICATE : CONFLICT, 1);
+            continue;
+          }
+          late = true;
         }
       }
-      if (t < earliest) {
-        reject(entry, counts, TOO_OLD, 1);
+      if (late && t < oldestLate) {
+        reject(entry, counts, t < earliest ? TOO_OLD : OUT_OF_ORDER, 1);
         continue;
       }
-      if (row == rowEnd) {
+      if (late ? lateRow == lateEnd : row == rowEnd) {
         full = true;
         at = fieldAt;
         break;
@@ -578,6 +593,14 @@ export function headPrepare(
         const ref = load<u32>(head, 16);
         store<u32>(head, ref + 1, 16);
         series = createSeries(head, labels, length, ref);
+      }
+      if (late) {
+        store<u32>(lateRow, <u32>series);
+        store<u32>(lateRow, <u32>index, 4);
+        store<i64>(lateRow, t, 8);
+        store<u64>(lateRow, v, 16);
+        lateRow += LATE_ROW;
+        continue;
       }
       const ref = <i64>load<u32>(series, 12);
       if (row == rows) {
@@ -614,6 +637,7 @@ export function headPrepare(
   seriesEntry = e;
   recordEnd = out;
   rowCount = <i32>((row - rows) / ROW);
+  lateCount = <i32>((lateRow - lateRows) / LATE_ROW);
   return rowCount;
 }
 

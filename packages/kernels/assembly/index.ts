@@ -4,7 +4,7 @@ export { crc32c } from "./crc32c";
 export {
   firstSampleTime, headAppendOne, headCommit, headFind, headFree, headNew, headNextRef, headPrepare, headRemove,
   headRemovePair, headReplaySamples, headReserveRefs, headRestore, headRollback, headSeriesCount, headSetLimit,
-  headUnlink, newListEnd, preparedEntries, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayUnknownRefs,
+  headUnlink, newListEnd, preparedEntries, preparedLateRows, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayUnknownRefs,
   seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass,
 } from "./head";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";

@@ -69,7 +69,10 @@ export type KernelExports = {
     scratch: number,
     counts: number,
     resume: number,
+    lateFrom: number,
+    lateRows: number,
   ): number;
+  preparedLateRows(): number;
   preparedEntries(): number;
   preparedRecordEnd(): number;
   preparedMinTime(): number;

@@ -88,6 +88,7 @@ async function stored(name: string): Promise<Set<string>> {
     blockDurationMs: 7_200_000,
     retentionMs: 0,
     maxBytes: 0,
+    outOfOrderWindowMs: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: Date.now,

@@ -74,6 +74,7 @@ export class Node {
           blockDurationMs: 2 * 3_600_000,
           retentionMs: 0,
           maxBytes: 0,
+          outOfOrderWindowMs: 0,
           walCompression: "none",
         },
         labels: { receive_replica: "a" },

@@ -53,6 +53,7 @@ async function writer(name: string, endpoints: readonly string[], replicationFac
     blockDurationMs: 7_200_000,
     retentionMs: 0,
     maxBytes: 0,
+    outOfOrderWindowMs: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 10 ** 12,

@@ -16,6 +16,7 @@ const db = await Tsdb.open({
   blockDurationMs: 120_000,
   retentionMs: 0,
   maxBytes: 0,
+  outOfOrderWindowMs: 0,
   walCompression: "snappy",
   seriesLimit: 0,
   now: () => 2 ** 45,

@@ -40,6 +40,7 @@ async function samplesByTime(dir: string): Promise<Map<number, Set<string>>> {
     blockDurationMs: 120_000,
     retentionMs: 0,
     maxBytes: 0,
+    outOfOrderWindowMs: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => 2 ** 45,

@@ -4,8 +4,9 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { newestCheckpoint } from "./db-checkpoint.ts";
 import type { Head } from "./head/head.ts";
-import { RecordMalformedError, type ReplayCounts } from "./head/replay.ts";
+import { RecordMalformedError, type Replay, type ReplayCounts } from "./head/replay.ts";
 import { type LogDamage, readLog, repairLog } from "./wlog/reader.ts";
+import { LogRecordMalformedError } from "./wlog/records.ts";
 
 /** One line of the log, with its fields. */
 export type LogLine = (
@@ -47,10 +48,28 @@ export function replayLog(dir: string, head: Head, minTime: number, log: LogLine
       reportDamage("write-ahead log", walDir, damage, log);
       repairLog(walDir, damage);
     }
+    replayLate(dir, replay, log);
   } finally {
     replay.end();
   }
   return replay.counts;
+}
+
+/** The log of samples that came out of order, whose series are those of the other log. */
+function replayLate(dir: string, replay: Replay, log: LogLine): void {
+  const wblDir = path.join(dir, "wbl");
+  if (!existsSync(wblDir)) return;
+  const damage = readLog(wblDir, 0, Number.MAX_SAFE_INTEGER, (record) => {
+    try {
+      replay.lateRecord(record);
+    } catch (error) {
+      if (!(error instanceof LogRecordMalformedError)) throw error;
+      log("error", "record of the out-of-order log cannot be read", { dir, error: error.message });
+    }
+  });
+  if (damage === null) return;
+  reportDamage("out-of-order log", wblDir, damage, log);
+  repairLog(wblDir, damage);
 }
 
 function reportDamage(what: string, dir: string, damage: LogDamage, log: LogLine): void {

@@ -40,6 +40,7 @@ async function openDb(dir: string, options: Partial<TsdbOptions> = {}): Promise<
     blockDurationMs: 2 * HOUR,
     retentionMs: 0,
     maxBytes: 0,
+    outOfOrderWindowMs: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

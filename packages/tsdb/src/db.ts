@@ -3,6 +3,7 @@
  *
  *   lock           the writer's mark
  *   wal/           segments, and checkpoint.NNNNNNNN/
+ *   wbl/           the log of samples that came out of order, once there was one
  *   chunks_head/   empty: the head's chunks are in memory, and in the log
  *   <ULID>/        blocks
  *
@@ -13,12 +14,14 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { WriteRequestBuffer } from "@torus/kernels";
-import type { ChunkQueryable } from "@torus/model";
+import type { ChunkQueryable, ChunkSeries } from "@torus/model";
 import type { TsdbBlockMeta } from "./block/meta.ts";
-import { writeBlock } from "./block/write-block.ts";
+import { type NewBlock, writeBlock } from "./block/write-block.ts";
 import { MergedChunks } from "./chunk-merge.ts";
+import { withoutOverlap } from "./chunk-overlap.ts";
 import { BlockSet } from "./db-blocks.ts";
 import { checkpoint, deleteCovered, segmentToCover } from "./db-checkpoint.ts";
+import { LateLog } from "./db-late-log.ts";
 import { lockDirectory } from "./db-lock.ts";
 import { type LogLine, replayLog } from "./db-replay.ts";
 import type { AppendCounts } from "./head/append.ts";
@@ -38,6 +41,8 @@ export type TsdbOptions = {
   walCompression: Compression;
   /** The most series in the head; 0 for no limit. */
   seriesLimit: number;
+  /** How far behind a tenant's newest sample late ones are taken; 0 for not at all. */
+  outOfOrderWindowMs: number;
   now: () => number;
   log: LogLine;
 };
@@ -58,6 +63,7 @@ export class Tsdb {
   readonly #options: TsdbOptions;
   readonly #head: Head;
   readonly #wal: LogWriter;
+  readonly #lateLog: LateLog;
   readonly #blocks: BlockSet;
   readonly #unlock: () => void;
   readonly #queryable: ChunkQueryable;
@@ -71,6 +77,7 @@ export class Tsdb {
     options: TsdbOptions,
     head: Head,
     wal: LogWriter,
+    lateLog: LateLog,
     blocks: BlockSet,
     replayed: ReplayCounts,
     unlock: () => void,
@@ -79,10 +86,15 @@ export class Tsdb {
     this.#options = options;
     this.#head = head;
     this.#wal = wal;
+    this.#lateLog = lateLog;
     this.#blocks = blocks;
     this.replayed = replayed;
     this.#unlock = unlock;
-    this.#queryable = new MergedChunks(() => [...this.#blocks.sources, this.#head]);
+    this.#queryable = new MergedChunks(() => [
+      ...this.#blocks.sources,
+      this.#head,
+      this.#head.late,
+    ]);
   }
 
   /**
@@ -100,18 +112,19 @@ export class Tsdb {
       removeMappedChunks(dir);
       const blocks = new BlockSet(dir, log);
       let wal: LogWriter | undefined;
-      head = new Head(
-        { log: (records) => (wal as LogWriter).log(records) },
-        {
-          chunkRangeMs: options.blockDurationMs,
-          seriesLimit: options.seriesLimit,
-          now: options.now,
-        },
-      );
+      const lateLog = new LateLog(path.join(dir, "wbl"), options.walCompression);
+      head = new Head({ log: (records) => (wal as LogWriter).log(records) }, lateLog, {
+        outOfOrderWindowMs: options.outOfOrderWindowMs,
+        chunkRangeMs: options.blockDurationMs,
+        seriesLimit: options.seriesLimit,
+        now: options.now,
+      });
       const minTime = blocks.maxTime + 1;
       const replayed = replayLog(dir, head, minTime, log);
       wal = new LogWriter(walDir, { compression: options.walCompression });
-      const db = new Tsdb(options, head, wal, blocks, replayed, unlock);
+      const db = new Tsdb(options, head, wal, lateLog, blocks, replayed, unlock);
+      // Under the refs of now, and without what was cut off behind damage.
+      if (head.late.count > 0) lateLog.rewrite(head.late);
       // Series whose samples are all in blocks came back empty.
       if (minTime > Number.NEGATIVE_INFINITY) await db.#truncateHead(minTime);
       return db;
@@ -139,12 +152,12 @@ export class Tsdb {
 
   /** ms; Infinity when there is no sample at all. */
   get minTime(): number {
-    return Math.min(this.#blocks.minTime, this.#head.minTime);
+    return Math.min(this.#blocks.minTime, this.#head.minTime, this.#head.late.minTime);
   }
 
   /** ms; -Infinity when there is no sample at all. */
   get maxTime(): number {
-    return Math.max(this.#blocks.maxTime, this.#head.maxTime);
+    return Math.max(this.#blocks.maxTime, this.#head.maxTime, this.#head.late.maxTime);
   }
 
   /** Ascending by minTime. */
@@ -175,7 +188,10 @@ export class Tsdb {
         const meta = await this.#cut(end - duration, end, end);
         if (meta !== null) out.push(meta);
       }
-      if (out.length > 0) this.#checkpoint(false);
+      if (out.length > 0) {
+        out.push(...(await this.#cutLate()));
+        this.#checkpoint(false);
+      }
       return out;
     });
   }
@@ -192,6 +208,7 @@ export class Tsdb {
         const meta = await this.#cut(minTime, end, end);
         if (meta !== null) out.push(meta);
       }
+      out.push(...(await this.#cutLate()));
       this.#checkpoint(true);
       return out;
     });
@@ -218,6 +235,7 @@ export class Tsdb {
     this.#closed = true;
     await this.#work.catch(() => undefined);
     try {
+      this.#lateLog.close();
       this.#wal.close();
     } finally {
       this.#head.close();
@@ -237,7 +255,10 @@ export class Tsdb {
       limit: 0,
       signal: new AbortController().signal,
     };
-    const meta = await writeBlock(this.dir, this.#head.selectChunks(select), {
+    const { late } = this.#head;
+    late.seal(floor, maxTime - 1);
+    const range = new MergedChunks(() => [this.#head, late.sealed]);
+    const meta = await this.#writeSealed(withoutOverlap(range.selectChunks(select)), {
       minTime: floor,
       maxTime,
       now: this.#options.now(),
@@ -245,6 +266,7 @@ export class Tsdb {
     // In one step: from here on the range is read from the block and no longer from the head.
     this.#blocks.reload();
     this.#head.readFrom(maxTime);
+    late.dropSealed();
     if (meta !== null) {
       this.#options.log("info", "block cut from the head", {
         block: meta.ulid,
@@ -255,6 +277,51 @@ export class Tsdb {
     }
     await this.#truncateHead(maxTime);
     return meta;
+  }
+
+  /** Blocks of the late samples that are older than the head: they came when their range was cut already. */
+  async #cutLate(): Promise<TsdbBlockMeta[]> {
+    const { late } = this.#head;
+    const out: TsdbBlockMeta[] = [];
+    const duration = this.#options.blockDurationMs;
+    const before = this.#head.minValidTime;
+    while (late.minTime < before) {
+      const minTime = Math.floor(late.minTime / duration) * duration;
+      const maxTime = Math.min(minTime + duration, before);
+      late.seal(minTime, maxTime - 1);
+      const select = {
+        mint: minTime,
+        maxt: maxTime - 1,
+        matchers: [],
+        skipChunks: false,
+        limit: 0,
+        signal: new AbortController().signal,
+      };
+      const meta = await this.#writeSealed(late.sealed.selectChunks(select), {
+        minTime,
+        maxTime,
+        hints: ["from-out-of-order"],
+        now: this.#options.now(),
+      });
+      this.#blocks.reload();
+      late.dropSealed();
+      if (meta !== null) out.push(meta);
+    }
+    this.#lateLog.rewrite(late);
+    await this.#truncateHead(before);
+    return out;
+  }
+
+  async #writeSealed(
+    batches: AsyncIterable<readonly ChunkSeries[]>,
+    block: NewBlock,
+  ): Promise<TsdbBlockMeta | null> {
+    try {
+      return await writeBlock(this.dir, batches, block);
+    } catch (error) {
+      this.#head.late.unseal();
+      throw error;
+    }
   }
 
   async #truncateHead(mint: number): Promise<void> {

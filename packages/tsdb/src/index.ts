@@ -24,7 +24,7 @@ export { Tsdb, TsdbClosedError } from "./db.ts";
 export { DirectoryLockedError } from "./db-lock.ts";
 export type { LogLine } from "./db-replay.ts";
 export type { AppendCounts } from "./head/append.ts";
-export { LogWriteError } from "./head/append.ts";
+export { LogWriteError } from "./head/record-log.ts";
 export { HeadMemoryError } from "./head/state.ts";
 export { analyzeBlock, type BlockAnalysis, type Ranked } from "./tools/analyze.ts";
 export { BlockBuilder, ConflictingSampleError } from "./tools/create-blocks.ts";

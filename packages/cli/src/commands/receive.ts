@@ -103,6 +103,10 @@ const receiveFlags = {
       default: "2h",
       hidden: true,
     }),
+    "tsdb.out-of-order.time-window": flag.duration(
+      "How far behind a tenant's newest sample late ones are taken; 0s for not at all.",
+      { default: "30m" },
+    ),
     "hash-func": flag.choice("Hash of each file to be written into meta.json.", ["", "SHA256"], {
       default: "",
     }),
@@ -157,6 +161,7 @@ export const receive = defineCommand({
           tsdb: {
             blockDurationMs,
             retentionMs: config["tsdb.retention"],
+            outOfOrderWindowMs: config["tsdb.out-of-order.time-window"],
             maxBytes: config["tsdb.max-retention-bytes"],
             walCompression: config["tsdb.wal-compression"] ? "snappy" : "none",
           },

@@ -25,6 +25,8 @@ export type NewBlock = {
   maxTime: number;
   /** Those of a compacted block; a block cut from a head is of level 1 and its own source. */
   compaction?: TsdbBlockMeta["compaction"];
+  /** See `TsdbBlockMeta.compaction`, for a block of level 1. */
+  hints?: string[];
   /** Wall clock in ms, for the ULID. */
   now: number;
 };
@@ -80,7 +82,11 @@ export async function writeBlock(
         numSeries: index.seriesCount,
         numChunks: index.chunkCount,
       },
-      compaction: block.compaction ?? { level: 1, sources: [ulid] },
+      compaction: block.compaction ?? {
+        level: 1,
+        sources: [ulid],
+        ...(block.hints === undefined ? {} : { hints: block.hints }),
+      },
       version: 1,
     };
     writeTombstones(temporary, new Map());

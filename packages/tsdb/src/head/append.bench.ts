@@ -60,7 +60,12 @@ function round(n: number): Uint8Array[] {
 
 const dir = mkdtempSync(path.join(tmpdir(), "torus-bench-"));
 const log = new LogWriter(path.join(dir, "wal"), { compression: "snappy" });
-const head = new Head(log, { chunkRangeMs: 7_200_000, seriesLimit: 0, now: () => START * 2 });
+const head = new Head(log, log, {
+  chunkRangeMs: 7_200_000,
+  seriesLimit: 0,
+  outOfOrderWindowMs: 0,
+  now: () => START * 2,
+});
 process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
 
 function send(bodies: readonly Uint8Array[]): number {

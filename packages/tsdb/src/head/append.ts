@@ -7,27 +7,9 @@
  */
 
 import { SERIES_WORDS, SeriesFlag, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
+import { appendLate } from "./append-late.ts";
+import { LogWriteError, type RecordLog } from "./record-log.ts";
 import { appendAreas, HeadMemoryError, type HeadState, ROW_CAPACITY } from "./state.ts";
-
-/** What the head needs of the write-ahead log. */
-export interface RecordLog {
-  /**
-   * Writes the records in one go, and returns when the operating system has them. The bytes are only lent.
-   * When it throws, the log is as it was before.
-   */
-  log(records: readonly Uint8Array[]): void;
-}
-
-/** The log could not be written (`cause` tells why): nothing of the request's last step was stored. */
-export class LogWriteError extends Error {
-  constructor(cause: unknown) {
-    super(
-      `append: write-ahead log not written: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause },
-    );
-    this.name = "LogWriteError";
-  }
-}
 
 export type AppendCounts = {
   /** Float samples by `Verdict`. */
@@ -38,6 +20,8 @@ export type AppendCounts = {
   exemplarSeriesDropped: number;
 };
 
+type AppenderOptions = { outOfOrderWindowMs: number; now: () => number };
+
 const FUTURE_LIMIT_MS = 10 * 60_000;
 const VERDICTS = 8;
 /** Memory that one step may need at most: every row a new slot, every new series its labels. */
@@ -47,14 +31,18 @@ const FAR = 2 ** 53;
 export class Appender {
   readonly #state: HeadState;
   readonly #log: RecordLog;
+  readonly #lateLog: RecordLog;
   readonly #now: () => number;
+  readonly #windowMs: number;
   /** Series records that a failed write left behind. */
   readonly #unlogged: Uint8Array[] = [];
 
-  constructor(state: HeadState, log: RecordLog, now: () => number) {
+  constructor(state: HeadState, log: RecordLog, lateLog: RecordLog, options: AppenderOptions) {
     this.#state = state;
     this.#log = log;
-    this.#now = now;
+    this.#lateLog = lateLog;
+    this.#now = options.now;
+    this.#windowMs = options.outOfOrderWindowMs;
   }
 
   /**
@@ -103,6 +91,7 @@ export class Appender {
         ? exports.firstSampleTime(table, detail, chosenAt, entries, maxValid)
         : state.maxTime;
     const minValid = Math.max(state.minValidTime, newest - state.chunkRangeMs / 2);
+    const lateFrom = this.#windowMs > 0 && !Number.isNaN(newest) ? newest - this.#windowMs : FAR;
     let from = 0;
     let resume = 0;
     while (from < entries) {
@@ -124,6 +113,8 @@ export class Appender {
         area.labels,
         area.counts,
         resume,
+        lateFrom,
+        area.lateRows,
       );
       from = exports.preparedEntries();
       resume = 1;
@@ -131,6 +122,8 @@ export class Appender {
       this.#write(rows);
       exports.headCommit(state.address, area.rows, rows);
       if (rows > 0) state.noteTimes(exports.preparedMinTime(), exports.preparedMaxTime());
+      const lateRows = exports.preparedLateRows();
+      if (lateRows > 0) appendLate(state, table, lateRows, this.#lateLog);
     }
   }
 

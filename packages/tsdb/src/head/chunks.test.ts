@@ -73,7 +73,8 @@ async function throughHead(
   const body = Uint8Array.from(message(1, fields));
   const head = new Head(
     { log: () => undefined },
-    { chunkRangeMs, seriesLimit: 0, now: () => 2 ** 52 },
+    { log: () => undefined },
+    { chunkRangeMs, outOfOrderWindowMs: 0, seriesLimit: 0, now: () => 2 ** 52 },
   );
   const request = WriteRequestBuffer.acquire();
   try {

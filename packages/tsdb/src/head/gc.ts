@@ -40,14 +40,15 @@ export async function truncateHead(state: HeadState, mint: number): Promise<numb
       await nextTurn();
     }
   }
-  const refs = removeSeries(
-    state,
-    // An append between two slices may have given it a sample.
-    candidates.filter(([, series]) => isEmpty(state.kernel, series)),
-  );
+  // An append between two slices may have given one a sample.
+  // Series whose samples are all late ones stay until those are in a block.
+  const empty = candidates.filter(([, series]) => isEmpty(state.kernel, series));
+  const dead = empty.filter(([ref]) => !state.late.has(ref));
+  const refs = removeSeries(state, dead);
   // Samples that came meanwhile are newer than what stayed, unless nothing stayed.
-  state.minTime = state.seriesCount === 0 ? earliest : Math.min(earliest, state.maxTime);
-  if (state.seriesCount === 0) state.maxTime = Number.NEGATIVE_INFINITY;
+  const nothing = state.seriesCount === empty.length - dead.length;
+  state.minTime = nothing ? earliest : Math.min(earliest, state.maxTime);
+  if (nothing) state.maxTime = Number.NEGATIVE_INFINITY;
   return refs;
 }
 

@@ -2,8 +2,8 @@ import { SERIES_WORDS, SeriesWord, Verdict, xorDecodeChunk } from "@torus/kernel
 import { type ChunkSeries, Matcher } from "@torus/model";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
-import { LogWriteError, type RecordLog } from "./append.ts";
 import { Head } from "./head.ts";
+import { LogWriteError, type RecordLog } from "./record-log.ts";
 import { type TestSeries, walkedRequest } from "./test-requests.ts";
 
 const HOUR = 3_600_000;
@@ -30,7 +30,8 @@ function newHead(
   log = new MemoryLog(),
   options: { seriesLimit?: number; now?: number } = {},
 ): Head {
-  const head = new Head(log, {
+  const head = new Head(log, log, {
+    outOfOrderWindowMs: 0,
     chunkRangeMs: 2 * HOUR,
     seriesLimit: options.seriesLimit ?? 0,
     now: () => options.now ?? START + 10 * HOUR,

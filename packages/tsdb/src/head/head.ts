@@ -7,9 +7,11 @@
 
 import type { WriteRequestBuffer } from "@torus/kernels";
 import type { ChunkQueryable, ChunkSelect, ChunkSeries, LabelSelect } from "@torus/model";
-import { type AppendCounts, Appender, type RecordLog } from "./append.ts";
+import { type AppendCounts, Appender } from "./append.ts";
 import { truncateHead } from "./gc.ts";
+import type { LateSamples } from "./late-samples.ts";
 import { HeadReader } from "./read.ts";
+import type { RecordLog } from "./record-log.ts";
 import { Replay } from "./replay.ts";
 import { HeadState } from "./state.ts";
 
@@ -18,6 +20,8 @@ export type HeadOptions = {
   chunkRangeMs: number;
   /** The most series in memory; 0 for no limit. */
   seriesLimit: number;
+  /** How far behind the newest sample a late one may be; 0 for none. */
+  outOfOrderWindowMs: number;
   now: () => number;
 };
 
@@ -27,9 +31,10 @@ export class Head implements ChunkQueryable {
   readonly #reader: HeadReader;
   #closed = false;
 
-  constructor(log: RecordLog, options: HeadOptions) {
+  /** @param lateLog Takes the records of samples that came out of order. */
+  constructor(log: RecordLog, lateLog: RecordLog, options: HeadOptions) {
     this.#state = new HeadState(options.chunkRangeMs, options.seriesLimit);
-    this.#appender = new Appender(this.#state, log, options.now);
+    this.#appender = new Appender(this.#state, log, lateLog, options);
     this.#reader = new HeadReader(this.#state);
   }
 
@@ -53,6 +58,10 @@ export class Head implements ChunkQueryable {
   /** ms; -Infinity for an empty head. */
   get maxTime(): number {
     return this.#state.maxTime;
+  }
+  /** Samples that came out of order; `selectChunks` does not give them. */
+  get late(): LateSamples {
+    return this.#state.late;
   }
   get minValidTime(): number {
     return this.#state.minValidTime;

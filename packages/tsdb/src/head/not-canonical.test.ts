@@ -13,7 +13,11 @@ afterEach(() => {
 
 function newHead(): Head {
   const options = { chunkRangeMs: 7_200_000, seriesLimit: 0, now: () => START };
-  const head = new Head({ log: () => undefined }, options);
+  const head = new Head(
+    { log: () => undefined },
+    { log: () => undefined },
+    { ...options, outOfOrderWindowMs: 0 },
+  );
   heads.push(head);
   return head;
 }

@@ -7,6 +7,7 @@
  * A label set may come again under another ref (after a restart); its samples go to the series that is there.
  */
 
+import { decodeRecord } from "../wlog/records.ts";
 import { appendAreas, type HeadState, MAX_LABEL_BYTES } from "./state.ts";
 
 export const RecordType = {
@@ -32,6 +33,8 @@ export class RecordMalformedError extends Error {
 export type ReplayCounts = {
   series: number;
   samples: number;
+  /** Of the log of samples that came out of order. */
+  lateSamples: number;
   /** Samples whose series record is missing: the log was cut before it. */
   unknownRefs: number;
   /** Records of types that are not kept in memory, by type. */
@@ -42,7 +45,13 @@ export type ReplayCounts = {
 const MAX_REF = 0x3fffffff;
 
 export class Replay {
-  readonly counts: ReplayCounts = { series: 0, samples: 0, unknownRefs: 0, skipped: new Map() };
+  readonly counts: ReplayCounts = {
+    series: 0,
+    samples: 0,
+    lateSamples: 0,
+    unknownRefs: 0,
+    skipped: new Map(),
+  };
   readonly #state: HeadState;
   readonly #minTime: number;
   /** Series addresses by ref, in the kernel's memory. */
@@ -67,6 +76,29 @@ export class Replay {
     if (type === RecordType.SERIES) this.#series(bytes);
     else if (type === RecordType.SAMPLES) this.#samples(bytes);
     else this.counts.skipped.set(type, (this.counts.skipped.get(type) ?? 0) + 1);
+  }
+
+  /** Takes a record of the log of late samples, after all of the other log. @throws {LogRecordMalformedError} */
+  lateRecord(bytes: Uint8Array): void {
+    // Markers say what is in mapped chunks too; samples stay in this log until they are in a block.
+    if (bytes[0] !== RecordType.SAMPLES) return;
+    const record = decodeRecord(bytes);
+    if (record?.type !== 2) return;
+    const state = this.#state;
+    for (const { ref, time, value } of record.samples) {
+      const series =
+        this.#byRefBytes > 0 && ref < this.#known
+          ? state.kernel.words[(this.#byRef >>> 2) + ref]
+          : 0;
+      if (series === undefined || series === 0) {
+        this.counts.unknownRefs++;
+        continue;
+      }
+      const live = state.refOf(series);
+      if (state.late.valueAt(live, Number(time)) !== undefined) continue;
+      state.late.insert(live, Number(time), value);
+      this.counts.lateSamples++;
+    }
   }
 
   /** Frees what only replay needs. */

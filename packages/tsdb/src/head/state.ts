@@ -3,6 +3,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Kernel, kernel } from "@torus/kernels";
 import type { Labels } from "@torus/model";
+import { LateSamples } from "./late-samples.ts";
 import { LabelIndex } from "./postings.ts";
 import { seriesRef } from "./series-memory.ts";
 import { SeriesTable } from "./series-table.ts";
@@ -12,6 +13,7 @@ export const MAX_LABEL_BYTES = 1 << 20;
 /** Rows, that is accepted samples, that one step of an append may make. */
 export const ROW_CAPACITY = 16_384;
 const ROW_BYTES = 40;
+export const LATE_ROW_BYTES = 24;
 const SAMPLE_RECORD_BYTES = 23;
 /** Entries that are merged in one go: some milliseconds. */
 const SORT_SLICE = 32_768;
@@ -20,6 +22,7 @@ const LIST_BYTES = 2 * MAX_LABEL_BYTES + 65_536;
 /** Areas that every append of the process uses in turn: an append is synchronous. */
 export type AppendAreas = {
   rows: number;
+  lateRows: number;
   record: number;
   list: number;
   listBytes: number;
@@ -33,6 +36,7 @@ let areas: AppendAreas | undefined;
 export function appendAreas(k: Kernel): AppendAreas {
   areas ??= {
     rows: k.alloc(ROW_CAPACITY * ROW_BYTES),
+    lateRows: k.alloc(ROW_CAPACITY * LATE_ROW_BYTES),
     record: k.alloc(ROW_CAPACITY * SAMPLE_RECORD_BYTES + 64),
     list: k.alloc(LIST_BYTES),
     listBytes: LIST_BYTES,
@@ -82,6 +86,7 @@ export class HeadState {
   readonly chunkRangeMs: number;
   readonly index = new LabelIndex();
   readonly table = new SeriesTable();
+  readonly late = new LateSamples(this.index, (ref) => this.labelsOf(this.table.get(ref)));
   /** Times of samples in memory, in ms; Infinity and -Infinity when there is none. */
   minTime = Number.POSITIVE_INFINITY;
   maxTime = Number.NEGATIVE_INFINITY;

@@ -1,0 +1,59 @@
+/** `wbl/`: the log of samples that came out of order. Its segments are made when the first one comes. */
+
+import { existsSync } from "node:fs";
+import type { LateSamples } from "./head/late-samples.ts";
+import type { RecordLog } from "./head/record-log.ts";
+import { encodeRecord } from "./wlog/records.ts";
+import type { Compression } from "./wlog/segment.ts";
+import { LogWriter } from "./wlog/writer.ts";
+
+const RECORD_SAMPLES = 16_384;
+
+export class LateLog implements RecordLog {
+  readonly #dir: string;
+  readonly #compression: Compression;
+  #writer: LogWriter | null = null;
+
+  constructor(dir: string, compression: Compression) {
+    this.#dir = dir;
+    this.#compression = compression;
+  }
+
+  log(records: readonly Uint8Array[]): void {
+    this.#open().log(records);
+  }
+
+  /**
+   * Begins a segment that holds what is left of the late samples, and deletes those before it. When the process
+   * dies between the two, samples are there twice; they are one by their time.
+   */
+  rewrite(late: LateSamples): void {
+    if (!existsSync(this.#dir)) return;
+    const writer = this.#open();
+    writer.nextSegment();
+    const segment = writer.segment;
+    for (const [ref, times, values] of late.entries()) {
+      for (let from = 0; from < times.length; from += RECORD_SAMPLES) {
+        const samples = Array.from(times.subarray(from, from + RECORD_SAMPLES), (time, i) => ({
+          ref,
+          time: BigInt(time),
+          startTime: 0n,
+          value: values[from + i] as bigint,
+        }));
+        const base = { ref, time: BigInt(times[from] as number) };
+        writer.log([encodeRecord({ type: 2, base, samples })]);
+      }
+    }
+    writer.sync();
+    writer.truncate(segment);
+  }
+
+  close(): void {
+    this.#writer?.close();
+  }
+
+  #open(): LogWriter {
+    this.#writer ??= new LogWriter(this.#dir, { compression: this.#compression });
+    return this.#writer;
+  }
+}
