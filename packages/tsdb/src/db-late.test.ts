@@ -132,7 +132,7 @@ test("a repeated late sample is a duplicate, with another value a conflict, wher
   expect((await read(db, "a")).get(START + 4 * MINUTE)).toBe(bitsOf(4));
 });
 
-test("a cut merges late samples into the block, and their log is empty after it", async () => {
+test("a cut merges late samples into the block, and their log keeps only the rest", async () => {
   const dir = newDir();
   const db = await openDb(dir);
   for (let minute = 0; minute < 240; minute++) {
