@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { newestCheckpoint } from "./db-checkpoint.ts";
 import type { Head } from "./head/head.ts";
-import { RecordMalformedError, type Replay, type ReplayCounts } from "./head/replay.ts";
+import { RecordMalformedError, type Replay } from "./head/replay.ts";
 import { type LogDamage, readLog, repairLog } from "./wlog/reader.ts";
 import { LogRecordMalformedError } from "./wlog/records.ts";
 
@@ -19,11 +19,16 @@ export type LogLine = (
  * Replays `<dir>/wal` into the head. Samples before `minTime` are in blocks and passed over. Where the log is
  * damaged it is cut, as Prometheus does; a torn end is what every crash leaves and loses nothing acknowledged.
  */
-export function replayLog(dir: string, head: Head, minTime: number, log: LogLine): ReplayCounts {
+export function replayLog(
+  dir: string,
+  head: Head,
+  minTime: number,
+  log: LogLine,
+): Pick<Replay, "counts" | "aliases"> {
   const walDir = path.join(dir, "wal");
   const replay = head.beginReplay(minTime);
   try {
-    if (!existsSync(walDir)) return replay.counts;
+    if (!existsSync(walDir)) return replay;
     const take = (record: Uint8Array): void => {
       try {
         replay.record(record);
@@ -52,7 +57,7 @@ export function replayLog(dir: string, head: Head, minTime: number, log: LogLine
   } finally {
     replay.end();
   }
-  return replay.counts;
+  return replay;
 }
 
 /** The log of samples that came out of order, whose series are those of the other log. */

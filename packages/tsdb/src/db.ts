@@ -69,6 +69,8 @@ export class Tsdb {
   readonly #queryable: ChunkQueryable;
   /** Series that left the head, and the segment in which the log may still name them. */
   readonly #removedRefs = new Map<number, number>();
+  /** Further refs under which the log names a series, by ref: their records are needed as long as the series is. */
+  readonly #aliases: Map<number, number>;
   /** The cut, flush or deletion under way: they run one after another. */
   #work: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -80,6 +82,7 @@ export class Tsdb {
     lateLog: LateLog,
     blocks: BlockSet,
     replayed: ReplayCounts,
+    aliases: Map<number, number>,
     unlock: () => void,
   ) {
     this.dir = options.dir;
@@ -89,6 +92,7 @@ export class Tsdb {
     this.#lateLog = lateLog;
     this.#blocks = blocks;
     this.replayed = replayed;
+    this.#aliases = aliases;
     this.#unlock = unlock;
     this.#queryable = new MergedChunks(() => [
       ...this.#blocks.sources,
@@ -120,9 +124,9 @@ export class Tsdb {
         now: options.now,
       });
       const minTime = blocks.maxTime + 1;
-      const replayed = replayLog(dir, head, minTime, log);
+      const { counts, aliases } = replayLog(dir, head, minTime, log);
       wal = new LogWriter(walDir, { compression: options.walCompression });
-      const db = new Tsdb(options, head, wal, lateLog, blocks, replayed, unlock);
+      const db = new Tsdb(options, head, wal, lateLog, blocks, counts, aliases, unlock);
       // Under the refs of now, and without what was cut off behind damage.
       if (head.late.count > 0) lateLog.rewrite(head.late);
       // Series whose samples are all in blocks came back empty.
@@ -335,13 +339,16 @@ export class Tsdb {
     this.#wal.nextSegment();
     const last = whole ? before : segmentToCover(walDir, before);
     if (last === null) return;
-    const keep = (ref: number): boolean =>
-      this.#head.hasRef(ref) || (this.#removedRefs.get(ref) ?? -1) > last;
+    const keep = (named: number): boolean => {
+      const ref = this.#aliases.get(named) ?? named;
+      return this.#head.hasRef(ref) || (this.#removedRefs.get(ref) ?? -1) > last;
+    };
     checkpoint(walDir, last, keep, this.#head.minValidTime, this.#options.walCompression);
     deleteCovered(walDir, this.#wal);
     for (const [ref, segment] of this.#removedRefs) {
       if (segment <= last) this.#removedRefs.delete(ref);
     }
+    for (const alias of this.#aliases.keys()) if (!keep(alias)) this.#aliases.delete(alias);
   }
 
   #inTurn<T>(run: () => Promise<T>): Promise<T> {

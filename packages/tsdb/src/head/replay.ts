@@ -52,6 +52,11 @@ export class Replay {
     unknownRefs: 0,
     skipped: new Map(),
   };
+  /**
+   * Refs that the log knows besides the one that a series has now: it was collected and came back while the log
+   * still named its first ref, and a start maps both to one series.
+   */
+  readonly aliases = new Map<number, number>();
   readonly #state: HeadState;
   readonly #minTime: number;
   /** Series addresses by ref, in the kernel's memory. */
@@ -156,7 +161,11 @@ export class Replay {
       if (created > area.list) {
         state.indexNew(area.list, created);
         this.counts.series++;
-      } else k.exports.headReserveRefs(state.address, ref + 1);
+      } else {
+        k.exports.headReserveRefs(state.address, ref + 1);
+        const live = state.refOf(series);
+        if (live !== ref) this.aliases.set(ref, live);
+      }
       this.#remember(ref, series);
     }
   }
