@@ -22,20 +22,20 @@ import {
 import { DEAD, HAS_SAMPLE, SERIES_SIZE, appendSample, closeOpenChunk, truncateSeries } from "./xor";
 
 const HEAD_SIZE: usize = 128;
-const ROW: usize = 40;
-const LATE_ROW: usize = 24;
+export const ROW: usize = 40;
+export const LATE_ROW: usize = 24;
 const FIRST_SLOTS: u32 = 64;
-const INVALID_LABELS: u32 =
+export const INVALID_LABELS: u32 =
   FLAG_UNSORTED | FLAG_DUPLICATE_LABEL | FLAG_EMPTY_LABEL | FLAG_NO_LABELS | FLAG_INVALID_UTF8;
 /** Label bytes of one series above this are refused: no real series comes near. */
-const MAX_LABEL_BYTES: usize = 1 << 20;
+export const MAX_LABEL_BYTES: usize = 1 << 20;
 
 const ACCEPTED: u32 = 0;
-const DUPLICATE: u32 = 1;
-const OUT_OF_ORDER: u32 = 2;
-const TOO_OLD: u32 = 3;
-const TOO_FAR_IN_FUTURE: u32 = 4;
-const CONFLICT: u32 = 5;
+export const DUPLICATE: u32 = 1;
+export const OUT_OF_ORDER: u32 = 2;
+export const TOO_OLD: u32 = 3;
+export const TOO_FAR_IN_FUTURE: u32 = 4;
+export const CONFLICT: u32 = 5;
 const BAD_LABELS: u32 = 6;
 const SERIES_LIMIT: u32 = 7;
 
@@ -102,7 +102,7 @@ export function headFree(head: usize): void {
 }
 
 /** Doubles the table whose address and mask are at `field` and `field + 4`. */
-function growTable(field: usize): void {
+export function growTable(field: usize): void {
   const old = <usize>load<u32>(field);
   const oldSlots = load<u32>(field, 4) + 1;
   const slots = oldSlots << 1;
@@ -120,7 +120,7 @@ function growTable(field: usize): void {
   store<u32>(field, mask, 4);
 }
 
-function insert(field: usize, hash: u32, address: usize): void {
+export function insert(field: usize, hash: u32, address: usize): void {
   const table = <usize>load<u32>(field);
   const mask = load<u32>(field, 4);
   let i = hash & mask;
@@ -154,8 +154,13 @@ function remove(field: usize, hash: u32, address: usize): void {
 
 let lastHash: u32 = 0;
 
+/** Of the labels that `find` looked for in vain. */
+export function hashOfLastFind(): u32 {
+  return lastHash;
+}
+
 /** The series with these label bytes, or 0. The series that followed the last one found the time before is tried first. */
-function find(head: usize, labels: usize, length: usize): usize {
+export function find(head: usize, labels: usize, length: usize): usize {
   const before = <usize>load<u32>(head, 12);
   if (before != 0) {
     const guess = <usize>load<u32>(before, 8);
@@ -383,7 +388,7 @@ function varintSize(value: usize): usize {
   return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x200000 ? 3 : value < 0x10000000 ? 4 : 5;
 }
 
-function putVarint(at: usize, value: u64): usize {
+export function putVarint(at: usize, value: u64): usize {
   while (value >= 0x80) {
     store<u8>(at++, <u8>value | 0x80);
     value >>= 7;

@@ -7,6 +7,14 @@ export {
   headUnlink, newListEnd, preparedEntries, preparedLateRows, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayUnknownRefs,
   seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass,
 } from "./head";
+export {
+  numberedBegin, numberedDone, numberedFailedRows, numberedLateRows, numberedMaxTime, numberedMinTime, numberedPosition,
+  numberedPrepare, numberedRecordEnd, numberedUnknown,
+} from "./append-refs";
+export {
+  refsBaseTime, refsCount, refsEntry, refsFind, refsForgetSections, refsFree, refsNew, refsRest, refsRows, refsRowsEnd,
+  refsSeenSince,
+} from "./series-refs";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";
 export { walkErrorAt, walkPosition, walkRequest } from "./walk";
 export { xorDecode } from "./xor";

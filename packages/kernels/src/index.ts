@@ -1,6 +1,14 @@
 export { crc32c, xxh64 } from "./checksums.ts";
 export { Kernel, KernelMemoryError, kernel, SLACK_BYTES } from "./load.ts";
 export {
+  type FoundSeries,
+  NO_NUMBER,
+  type NumberedRows,
+  RegisteredSeries,
+  SeriesRefs,
+  shrinkSeriesRefAreas,
+} from "./series-refs.ts";
+export {
   BodyTooLargeError,
   SnappyCorruptError,
   snappyDecode,

@@ -104,6 +104,59 @@ export type KernelExports = {
     start: number,
     most: number,
   ): number;
+  refsNew(): number;
+  refsFree(refs: number): void;
+  refsCount(refs: number): number;
+  refsEntry(refs: number, number: number): number;
+  refsSeenSince(refs: number, generation: number): number;
+  refsForgetSections(refs: number): void;
+  refsFind(
+    refs: number,
+    table: number,
+    detail: number,
+    entries: number,
+    limit: number,
+    generation: number,
+    found: number,
+  ): number;
+  refsRows(
+    table: number,
+    detail: number,
+    chosen: number,
+    entries: number,
+    found: number,
+    registered: number,
+    to: number,
+    order: number,
+    rest: number,
+  ): number;
+  refsRowsEnd(): number;
+  refsRest(): number;
+  refsBaseTime(): bigint;
+  numberedBegin(at: number, baseTime: bigint): void;
+  numberedPrepare(
+    series: number,
+    known: number,
+    end: number,
+    count: number,
+    minValid: number,
+    maxValid: number,
+    rows: number,
+    rowCapacity: number,
+    record: number,
+    counts: number,
+    verdicts: number,
+    lateFrom: number,
+    lateRows: number,
+  ): number;
+  numberedPosition(): number;
+  numberedDone(): number;
+  numberedRecordEnd(): number;
+  numberedLateRows(): number;
+  numberedUnknown(): number;
+  numberedMinTime(): number;
+  numberedMaxTime(): number;
+  numberedFailedRows(): number;
   walkPosition(): number;
   walkErrorAt(): number;
 };

@@ -26,6 +26,7 @@ import { lockDirectory } from "./db-lock.ts";
 import { type LogLine, replayLog } from "./db-replay.ts";
 import type { AppendCounts } from "./head/append.ts";
 import { Head } from "./head/head.ts";
+import type { NumberedSeries } from "./head/numbered-series.ts";
 import type { ReplayCounts } from "./head/replay.ts";
 import type { Compression } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
@@ -143,6 +144,12 @@ export class Tsdb {
   append(request: WriteRequestBuffer, chosen: Uint32Array | null): AppendCounts {
     this.#assertOpen();
     return this.#head.append(request, chosen);
+  }
+
+  /** See `NumberedSeries`; what it appends is stored and logged as by `append`. @throws {TsdbClosedError} */
+  numberedSeries(): NumberedSeries {
+    this.#assertOpen();
+    return this.#head.numberedSeries();
   }
 
   get head(): Head {

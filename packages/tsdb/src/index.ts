@@ -24,6 +24,12 @@ export { Tsdb, TsdbClosedError } from "./db.ts";
 export { DirectoryLockedError } from "./db-lock.ts";
 export type { LogLine } from "./db-replay.ts";
 export type { AppendCounts } from "./head/append.ts";
+export {
+  LEAST_ROW_BYTES,
+  type NumberedCounts,
+  NumberedRowsMalformedError,
+  type NumberedSeries,
+} from "./head/numbered-series.ts";
 export { LogWriteError } from "./head/record-log.ts";
 export { HeadMemoryError } from "./head/state.ts";
 export { analyzeBlock, type BlockAnalysis, type Ranked } from "./tools/analyze.ts";

@@ -22,11 +22,11 @@ export type AppendCounts = {
 
 type AppenderOptions = { outOfOrderWindowMs: number; now: () => number };
 
-const FUTURE_LIMIT_MS = 10 * 60_000;
+export const FUTURE_LIMIT_MS = 10 * 60_000;
 const VERDICTS = 8;
 /** Memory that one step may need at most: every row a new slot, every new series its labels. */
-const STEP_BYTES = 96 << 20;
-const FAR = 2 ** 53;
+export const STEP_BYTES = 96 << 20;
+export const FAR = 2 ** 53;
 
 export class Appender {
   readonly #state: HeadState;

@@ -10,6 +10,7 @@ import type { ChunkQueryable, ChunkSelect, ChunkSeries, LabelSelect } from "@tor
 import { type AppendCounts, Appender } from "./append.ts";
 import { truncateHead } from "./gc.ts";
 import type { LateSamples } from "./late-samples.ts";
+import { NumberedSeries } from "./numbered-series.ts";
 import { HeadReader } from "./read.ts";
 import type { RecordLog } from "./record-log.ts";
 import { Replay } from "./replay.ts";
@@ -29,6 +30,7 @@ export class Head implements ChunkQueryable {
   readonly #state: HeadState;
   readonly #appender: Appender;
   readonly #reader: HeadReader;
+  readonly #numbered: () => NumberedSeries;
   #closed = false;
 
   /** @param lateLog Takes the records of samples that came out of order. */
@@ -36,11 +38,17 @@ export class Head implements ChunkQueryable {
     this.#state = new HeadState(options.chunkRangeMs, options.seriesLimit);
     this.#appender = new Appender(this.#state, log, lateLog, options);
     this.#reader = new HeadReader(this.#state);
+    this.#numbered = () => new NumberedSeries(this.#state, log, lateLog, options);
   }
 
   /** See `Appender.append`. */
   append(request: WriteRequestBuffer, chosen: Uint32Array | null): AppendCounts {
     return this.#appender.append(request, chosen);
+  }
+
+  /** A table of series by a sender's numbers, none bound yet. */
+  numberedSeries(): NumberedSeries {
+    return this.#numbered();
   }
 
   /** Begins to fill the head, which must be empty, from its log; samples before `minTime` (ms) are passed over. */

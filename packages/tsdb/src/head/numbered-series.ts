@@ -1,0 +1,221 @@
+/**
+ * Series of one head under numbers that somebody else gave them, and the append of rows that name them so: the
+ * labels were read once, when the number was bound, and are not looked at again.
+ *
+ * A number is bound to a series after a request with its labels was appended. When the head let go of series, all
+ * numbers are looked up again by their refs, which are never given out twice: a number of a series that is gone is
+ * unknown from then on.
+ */
+
+import { type Kernel, SERIES_WORDS, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
+import { FAR, FUTURE_LIMIT_MS, STEP_BYTES } from "./append.ts";
+import { appendLate } from "./append-late.ts";
+import { LogWriteError, type RecordLog } from "./record-log.ts";
+import { appendAreas, HeadMemoryError, type HeadState, ROW_CAPACITY } from "./state.ts";
+
+/** Rows that are no rows; nothing of the current step is stored. */
+export class NumberedRowsMalformedError extends Error {
+  readonly row: number;
+  constructor(row: number) {
+    super(`numbered rows: row ${row} is cut short`);
+    this.name = "NumberedRowsMalformedError";
+    this.row = row;
+  }
+}
+
+export type NumberedCounts = {
+  /** By `Verdict`. */
+  byVerdict: Uint32Array;
+  /** Rows whose samples were refused, with their verdict, in ascending order. */
+  refused: [row: number, verdict: number][];
+  /** Rows that name no known series; nothing of them is stored. */
+  unknown: number[];
+};
+
+/** Verdict word of a row without a series. */
+const UNKNOWN = 255;
+const VERDICTS = 8;
+const SERIES_REF = 3;
+/** A row's least size: two varints of one byte, eight of value. */
+export const LEAST_ROW_BYTES = 10;
+const MOST_NUMBERS = 16 << 20;
+
+type Options = { outOfOrderWindowMs: number; now: () => number };
+
+export class NumberedSeries {
+  readonly #state: HeadState;
+  readonly #log: RecordLog;
+  readonly #lateLog: RecordLog;
+  readonly #options: Options;
+  /** Addresses by number, in the kernel's memory. */
+  #at = 0;
+  #size = 0;
+  #refs = new Uint32Array(0);
+  #removed: number;
+
+  constructor(state: HeadState, log: RecordLog, lateLog: RecordLog, options: Options) {
+    this.#state = state;
+    this.#log = log;
+    this.#lateLog = lateLog;
+    this.#options = options;
+    this.#removed = state.seriesRemoved;
+  }
+
+  /** Whether the head is closed, and these numbers with it. */
+  get isClosed(): boolean {
+    return this.#state.closed;
+  }
+
+  /**
+   * Binds a number to the series of an entry of a request that was appended a moment ago. False when the head has no
+   * such series: its samples were refused.
+   */
+  bind(request: WriteRequestBuffer, index: number, number: number): boolean {
+    if (number >= MOST_NUMBERS) return false;
+    const { kernel: k, address } = this.#state;
+    const detail = (request.detailAddress >>> 2) + index * 4;
+    const labels = k.words[detail] as number;
+    const length = k.words[detail + 1] as number;
+    const series = k.exports.headFind(address, labels, length) >>> 0;
+    if (series === 0) return false;
+    this.#room(number + 1);
+    k.words[(this.#at >>> 2) + number] = series;
+    this.#refs[number] = k.words[(series >>> 2) + SERIES_REF] as number;
+    return true;
+  }
+
+  /**
+   * Appends `count` rows. What is refused or unknown refuses nothing else.
+   *
+   * @param rows In the form of kernels/assembly/series-refs.ts; not in the kernel's memory.
+   * @throws {NumberedRowsMalformedError | LogWriteError | HeadMemoryError} as an append of a request, the rows of
+   * steps before are stored.
+   */
+  append(rows: Uint8Array, count: number, baseTime: bigint): NumberedCounts {
+    const { kernel: k } = this.#state;
+    const bytesFree = k.exports.arenaBytesFree();
+    if (bytesFree < STEP_BYTES) throw new HeadMemoryError(bytesFree);
+    if (count * LEAST_ROW_BYTES > rows.length) throw new NumberedRowsMalformedError(0);
+    this.#lookUpAgain();
+    const verdictBytes = Math.max(count * SERIES_WORDS * 4, 16);
+    const verdicts = k.alloc(verdictBytes);
+    const rowBytes = rows.length + 64;
+    const at = k.alloc(rowBytes);
+    const area = appendAreas(k);
+    try {
+      k.bytes.set(rows, at);
+      k.words.fill(0, area.counts >>> 2, (area.counts >>> 2) + VERDICTS);
+      k.exports.numberedBegin(at, baseTime);
+      this.#steps(at + rows.length, count, verdicts);
+      return this.#counts(k, verdicts, count);
+    } finally {
+      k.free(at, rowBytes);
+      k.free(verdicts, verdictBytes);
+    }
+  }
+
+  /** Gives the memory back; the object is not used again. */
+  free(): void {
+    if (this.#size > 0) this.#state.kernel.free(this.#at, this.#size);
+    this.#size = 0;
+    this.#refs = new Uint32Array(0);
+  }
+
+  #steps(end: number, count: number, verdicts: number): void {
+    const state = this.#state;
+    const { exports } = state.kernel;
+    const area = appendAreas(state.kernel);
+    const windowMs = this.#options.outOfOrderWindowMs;
+    const newest = state.maxTime;
+    const minValid = Math.max(state.minValidTime, newest - state.chunkRangeMs / 2, -FAR);
+    const lateFrom = windowMs > 0 && newest > -FAR ? newest - windowMs : FAR;
+    while (exports.numberedDone() < count) {
+      const rows = exports.numberedPrepare(
+        this.#at,
+        this.#refs.length,
+        end,
+        count,
+        minValid,
+        this.#options.now() + FUTURE_LIMIT_MS,
+        area.rows,
+        ROW_CAPACITY,
+        area.record,
+        area.counts,
+        verdicts,
+        lateFrom,
+        area.lateRows,
+      );
+      if (rows < 0) {
+        exports.headRollback(area.rows, exports.numberedFailedRows());
+        throw new NumberedRowsMalformedError(exports.numberedDone());
+      }
+      if (rows > 0) {
+        this.#write(rows);
+        exports.headCommit(state.address, area.rows, rows);
+        state.noteTimes(exports.numberedMinTime(), exports.numberedMaxTime());
+      }
+      const lateRows = exports.numberedLateRows();
+      if (lateRows > 0) appendLate(state, verdicts, lateRows, this.#lateLog);
+    }
+  }
+
+  #write(rows: number): void {
+    const k = this.#state.kernel;
+    const area = appendAreas(k);
+    try {
+      this.#log.log([k.bytes.subarray(area.record, k.exports.numberedRecordEnd() >>> 0)]);
+    } catch (error) {
+      k.exports.headRollback(area.rows, rows);
+      throw new LogWriteError(error);
+    }
+  }
+
+  #counts(k: Kernel, verdicts: number, count: number): NumberedCounts {
+    const at = appendAreas(k).counts >>> 2;
+    const byVerdict = k.words.slice(at, at + VERDICTS);
+    const counts: NumberedCounts = { byVerdict, refused: [], unknown: [] };
+    let bad = k.exports.numberedUnknown();
+    for (let verdict = 2; verdict < VERDICTS; verdict++) bad += byVerdict[verdict] as number;
+    if (bad === 0) return counts;
+    const words = k.words;
+    for (let row = 0; row < count; row++) {
+      const verdict = words[(verdicts >>> 2) + row * SERIES_WORDS + SeriesWord.VERDICT] as number;
+      if (verdict === UNKNOWN) counts.unknown.push(row);
+      else if (verdict > 1) counts.refused.push([row, verdict]);
+    }
+    return counts;
+  }
+
+  #room(count: number): void {
+    if (count <= this.#refs.length) return;
+    const k = this.#state.kernel;
+    const size = k.exports.roundedSize(Math.max(4096, count * 8)) >>> 0;
+    const at = k.alloc(size);
+    k.bytes.fill(0, at, at + size);
+    const refs = new Uint32Array(size >>> 2);
+    refs.set(this.#refs);
+    if (this.#size > 0) {
+      k.bytes.copyWithin(at, this.#at, this.#at + this.#refs.length * 4);
+      k.free(this.#at, this.#size);
+    }
+    this.#at = at;
+    this.#size = size;
+    this.#refs = refs;
+  }
+
+  /** Addresses are freed with their series, and given out again. */
+  #lookUpAgain(): void {
+    const { seriesRemoved, table, kernel: k } = this.#state;
+    if (this.#removed === seriesRemoved) return;
+    this.#removed = seriesRemoved;
+    const words = k.words;
+    const refs = this.#refs;
+    for (let number = 0; number < refs.length; number++) {
+      const ref = refs[number] as number;
+      if (ref === 0) continue;
+      const address = table.get(ref);
+      words[(this.#at >>> 2) + number] = address;
+      if (address === 0) refs[number] = 0;
+    }
+  }
+}
