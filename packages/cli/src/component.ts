@@ -28,8 +28,10 @@ import {
   Probe,
   reflectionMethods,
   stopOnSignals,
+  type TlsFiles,
+  WebGuard,
 } from "@torus/server";
-import type { Registry } from "prom-client";
+import { Counter, type Registry } from "prom-client";
 import { type CommandEnv, UsageError } from "./command.ts";
 import { type Config, flag, flagGroup } from "./flags.ts";
 
@@ -41,6 +43,14 @@ export const commonFlags = flagGroup("Process", {
     default: "0.0.0.0:10902",
     placeholder: "HOST:PORT",
   }),
+  "http.config": flag.string(
+    "Prometheus' web configuration, with TLS and passwords for every HTTP port of the process; it is followed.",
+    { default: "", placeholder: "FILE" },
+  ),
+  "http.access-file": flag.string(
+    "Bearer tokens, certificates and users with the tenants that they may speak for; it is followed.",
+    { default: "", placeholder: "FILE" },
+  ),
   "http-grace-period": flag.duration("Time that HTTP requests under way get at the end.", {
     default: "2m",
   }),
@@ -84,6 +94,10 @@ export type ComponentContext = {
   metrics: Registry;
   /** For further listeners of the process (`new HttpServer`), which share it. */
   httpMetrics: HttpMetrics;
+  /** Stands before every HTTP listener that has none of its own; undefined without --http.config and --http.access-file. */
+  guard: WebGuard | undefined;
+  /** For a listener with files of its own, instead of those of --http.config. */
+  openGuard: (files: { configFile: string; tls: TlsFiles | null }) => WebGuard | undefined;
   /** Ready when wiring returns, unless wiring itself called `ready` or `notReady`. */
   probe: Probe;
   /** Parts are stopped in the reverse order of `add`, after both listeners took their last request. */
@@ -124,7 +138,16 @@ export async function runComponent(
   const lifecycle = new Lifecycle(log);
   const release = stopOnSignals(lifecycle, log);
   const classify = options.classify === undefined ? {} : { classify: options.classify };
-  const http = new HttpServer({ log, metrics: httpMetrics, ...classify });
+  const openGuard = guardOpener(config["http.access-file"], metrics, log);
+  let guard: WebGuard | undefined;
+  try {
+    guard = openGuard({ configFile: config["http.config"], tls: null });
+  } catch (error) {
+    log.error("component ended", { err: errorText(error) });
+    release();
+    return 1;
+  }
+  const http = new HttpServer({ log, metrics: httpMetrics, ...classify, guard });
   const grpc = new GrpcServer({
     log,
     metrics,
@@ -147,7 +170,17 @@ export async function runComponent(
   try {
     if (options.earlyHttp !== false) await http.listen(config["http-address"]);
     await grpc.listen(config["grpc-address"]);
-    await wire({ log, metrics, httpMetrics, probe, lifecycle, http, grpc });
+    await wire({
+      log,
+      metrics,
+      httpMetrics,
+      guard,
+      openGuard,
+      probe,
+      lifecycle,
+      http,
+      grpc,
+    });
     if (options.earlyHttp === false) await http.listen(config["http-address"]);
     if (probe.isStarting) probe.ready();
     if (probe.isReady) log.info("ready");
@@ -169,6 +202,33 @@ export async function runComponent(
   release();
   log.info("stopped", { code });
   return code;
+}
+
+/** Milliseconds between two looks at certificates, passwords and tokens. */
+const GUARD_REFRESH_MS = 5000;
+
+function guardOpener(
+  accessFile: string,
+  metrics: Registry,
+  log: Logger,
+): ComponentContext["openGuard"] {
+  const reloads = new Counter({
+    name: "torus_web_config_reloads_total",
+    help: "New versions of web and access configuration and of certificates, by what became of them.",
+    labelNames: ["result"],
+    registers: [metrics],
+  });
+  return ({ configFile, tls }) => {
+    if (configFile === "" && accessFile === "" && tls === null) return undefined;
+    return new WebGuard({
+      configFile,
+      tls,
+      accessFile,
+      refreshMs: GUARD_REFRESH_MS,
+      log,
+      onReload: (result) => reloads.inc({ result }),
+    });
+  };
 }
 
 /** @throws {UsageError} when one of certificate and key is missing, or a file cannot be read. */

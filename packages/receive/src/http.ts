@@ -13,7 +13,7 @@ import {
   WriteBuffersExhaustedError,
   WriteRequestMalformedError,
 } from "@torus/kernels";
-import { errorText, type Logger, type RawHandler } from "@torus/server";
+import { errorText, type Logger, mayUseTenant, type RawHandler } from "@torus/server";
 import { Cause, codesOf } from "./cause.ts";
 import { withRemoteWrite2Request, withSnappyRequest } from "./decode.ts";
 import { type FairGate, GateFullError } from "./fair-gate.ts";
@@ -113,6 +113,9 @@ function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage)
   checkContentEncoding(request.headers["content-encoding"]);
   const tenant = header(request, options.tenantHeader) || options.defaultTenant;
   checkTenantName(tenant);
+  if (!mayUseTenant(request, tenant)) {
+    throw new RefusedError(403, `not allowed to write for tenant ${tenant}`);
+  }
   const declared = request.headers["content-length"];
   if (declared !== undefined) options.limiter.checkSize(tenant, Number(declared));
   if (declared !== undefined && Number(declared) > options.maxRequestBytes) {

@@ -5,12 +5,15 @@
  */
 
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
+import https from "node:https";
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import express, { type Express, type Request, type Response } from "express";
-import { type ErrorClassifier, errorCodes } from "./error-codes.ts";
+import { CodedError, type ErrorClassifier, errorCodes } from "./error-codes.ts";
 import { type HttpMetrics, observeHttp } from "./http-metrics.ts";
 import { listen } from "./listen.ts";
 import type { Logger } from "./log.ts";
+import type { WebGuard } from "./web-guard.ts";
 
 /**
  * Answers one request by itself. `url` is the part before "?". What it throws becomes a status by `errorCodes`
@@ -31,11 +34,15 @@ export type HttpServerOptions = {
   /** Connections at most; those above are closed at once. */
   maxConnections?: number;
   classify?: ErrorClassifier;
+  /** TLS and authentication; without it, neither. */
+  guard?: WebGuard | undefined;
 };
+
+const RETRY_AFTER_SECONDS = 5;
 
 export class HttpServer {
   readonly app: Express = express();
-  readonly #server: http.Server;
+  readonly #server: http.Server | https.Server;
   readonly #raw = new Map<string, { methods: ReadonlySet<string>; handler: RawHandler }>();
   readonly #sockets = new Set<Socket>();
   readonly #options: HttpServerOptions;
@@ -45,7 +52,7 @@ export class HttpServer {
     this.app.disable("x-powered-by");
     this.app.disable("etag");
     this.app.set("query parser", "simple");
-    this.#server = http.createServer({
+    const settings = {
       // A scraper or sender keeps its connection; 5 s, Node's default, makes it reconnect at each scrape.
       keepAliveTimeout: 120_000,
       headersTimeout: options.headersTimeoutMs ?? 30_000,
@@ -53,7 +60,19 @@ export class HttpServer {
       // Node collects a request's headers in at most so many bytes, and answers 431 above.
       maxHeaderSize: 64 * 1024,
       noDelay: true,
-    });
+    };
+    const { guard } = options;
+    const tls = guard?.tls ?? null;
+    if (tls === null) this.#server = http.createServer(settings);
+    else {
+      const server = https.createServer({ ...settings, ...tls });
+      guard?.onContext((context) => server.setSecureContext(context));
+      server.prependListener("secureConnection", (socket: TLSSocket) => {
+        if (guard?.admitsConnection(socket) === false) socket.destroy();
+      });
+      server.on("tlsClientError", (error) => options.log.debug("TLS", { err: error }));
+      this.#server = server;
+    }
     this.#server.maxConnections = options.maxConnections ?? 10_000;
     this.#server.on("request", (request, response) => this.#dispatch(request, response));
     this.#server.on("connection", (socket) => {
@@ -101,6 +120,22 @@ export class HttpServer {
       // The connection of a request that was under way when the stop began is idle only now.
       if (!this.#server.listening) setImmediate(() => this.#server.closeIdleConnections());
     });
+    const admitted = this.#options.guard?.admit(request, response) ?? true;
+    if (admitted === true) this.#route(request, response, raw);
+    else if (admitted !== false) {
+      admitted
+        .then((passes) => {
+          if (passes) this.#route(request, response, raw);
+        })
+        .catch((error: unknown) => this.#fail(error, request, response));
+    }
+  }
+
+  #route(
+    request: IncomingMessage,
+    response: ServerResponse,
+    raw: { methods: ReadonlySet<string>; handler: RawHandler } | undefined,
+  ): void {
     if (raw === undefined) {
       // The last callback instead of a last route: components mount theirs while the server already answers.
       this.app(request as Request, response as Response, (error?: unknown) => {
@@ -128,6 +163,11 @@ export class HttpServer {
       return;
     }
     response.statusCode = codes.http === 499 ? 503 : codes.http;
+    // Whoever is told to come again is told when.
+    if (response.statusCode === 429 || response.statusCode === 503) {
+      const seconds = error instanceof CodedError ? error.retryAfterSeconds : undefined;
+      response.setHeader("retry-after", seconds ?? RETRY_AFTER_SECONDS);
+    }
     response.setHeader("content-type", "text/plain; charset=utf-8");
     response.setHeader("x-content-type-options", "nosniff");
     response.end(`${codes.message}\n`);

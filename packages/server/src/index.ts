@@ -1,3 +1,4 @@
+export { certificateNames } from "./access.ts";
 export {
   ConfigError,
   type ConfigSource,
@@ -19,6 +20,10 @@ export { healthMethods } from "./grpc/health.ts";
 export { reflectionMethods } from "./grpc/reflection.ts";
 export { GrpcServer, type GrpcServerOptions, type GrpcServerTls } from "./grpc/server.ts";
 export {
+  type BidiHandler,
+  type DuplexCall,
+  type DuplexEvents,
+  type DuplexGrpcClient,
   type GrpcCall,
   type GrpcCallOptions,
   type GrpcClient,
@@ -47,3 +52,5 @@ export { type Loop, startLoop } from "./loop.ts";
 export { createMetrics } from "./metrics.ts";
 export { Probe } from "./probe.ts";
 export { mountProbe } from "./probe-routes.ts";
+export { cipherList, curveList, type TlsFiles } from "./web-config.ts";
+export { mayUseTenant, WebGuard, type WebGuardOptions } from "./web-guard.ts";

@@ -11,7 +11,11 @@ export function mountProbe(app: Express, probe: Probe, metrics: Registry): void 
   app.get("/-/ready", (_, response) => {
     response.type("text/plain");
     if (probe.isReady) response.send("OK\n");
-    else response.status(503).send(`component is not ready: ${probe.reason}\n`);
+    else
+      response
+        .status(503)
+        .set("retry-after", "5")
+        .send(`component is not ready: ${probe.reason}\n`);
   });
   app.get("/metrics", async (_, response) => {
     const text = await metrics.metrics();

@@ -2,10 +2,17 @@
 
 import { setWriteBufferLimit } from "@torus/kernels";
 import { openReceiver } from "@torus/receive";
-import { createGrpcClient, HttpServer } from "@torus/server";
+import {
+  cipherList,
+  createGrpcClient,
+  curveList,
+  HttpServer,
+  type TlsFiles,
+  type WebGuard,
+} from "@torus/server";
 import { createShipperMetrics } from "@torus/uploader";
 import { defineCommand, UsageError } from "../command.ts";
-import { commonFlags, runComponent } from "../component.ts";
+import { type ComponentContext, commonFlags, runComponent } from "../component.ts";
 import { type Config, flag, flagGroup } from "../flags.ts";
 import { objstoreFlags, openConfiguredBucket } from "../objstore-flags.ts";
 
@@ -16,6 +23,35 @@ const receiveFlags = {
       default: "0.0.0.0:19291",
       placeholder: "HOST:PORT",
     }),
+    "remote-write.http-config": flag.string(
+      "Web configuration of the write port; without it, that of --http.config.",
+      { default: "", placeholder: "FILE" },
+    ),
+    "remote-write.server-tls-cert": flag.string(
+      "TLS certificate of the write port, instead of the web configuration's.",
+      { default: "", placeholder: "FILE" },
+    ),
+    "remote-write.server-tls-key": flag.string("TLS key of the write port.", {
+      default: "",
+      placeholder: "FILE",
+    }),
+    "remote-write.server-tls-client-ca": flag.string(
+      "CA that signs the certificates of writers; without it, writers need none.",
+      { default: "", placeholder: "FILE" },
+    ),
+    "remote-write.server-tls-min-version": flag.choice(
+      "Least version of TLS on the write port.",
+      ["1.0", "1.1", "1.2", "1.3"],
+      { default: "1.3" },
+    ),
+    "remote-write.server-tls-ciphers": flag.strings(
+      "Cipher suite of TLS 1.2 on the write port, by Go's name; may be repeated.",
+      { placeholder: "NAME" },
+    ),
+    "remote-write.server-tls-curves": flag.strings(
+      "Curve of TLS on the write port, by Go's name; may be repeated.",
+      { placeholder: "NAME" },
+    ),
     "receive.tenant-header": flag.string("Header that names the tenant.", {
       default: "THANOS-TENANT",
     }),
@@ -118,6 +154,13 @@ const receiveFlags = {
   ...objstoreFlags,
 };
 
+const TLS_VERSIONS = {
+  "1.0": "TLSv1",
+  "1.1": "TLSv1.1",
+  "1.2": "TLSv1.2",
+  "1.3": "TLSv1.3",
+} as const;
+
 const KERNEL_BYTES_PER_REQUEST = 4;
 const MOST_MAINTENANCE_MS = 60_000;
 
@@ -129,6 +172,7 @@ export const receive = defineCommand({
     checkFlags(config);
     return runComponent("receive", config, env, async (context) => {
       const { log, metrics, httpMetrics, lifecycle, grpc, probe } = context;
+      const writeGuard = guardOfWritePort(config, context);
       const bucket = await openConfiguredBucket(config, metrics);
       if (bucket !== undefined) lifecycle.add("bucket", { stop: () => bucket.close() });
       const maxRequestBytes = config["receive.max-request-size"];
@@ -195,7 +239,7 @@ export const receive = defineCommand({
       lifecycle.add("receiver", { stop: () => receiver.close() });
       grpc.add(receiver.grpcMethods);
 
-      const writes = new HttpServer({ log, metrics: httpMetrics });
+      const writes = new HttpServer({ log, metrics: httpMetrics, guard: writeGuard });
       writes.raw("/api/v1/receive", ["POST"], receiver.remoteWrite);
       writes.raw("/api/v1/write", ["POST"], receiver.remoteWrite);
       await writes.listen(config["remote-write.address"]);
@@ -206,6 +250,42 @@ export const receive = defineCommand({
     });
   },
 });
+
+/** @throws {UsageError} */
+function guardOfWritePort(
+  config: Config<typeof receiveFlags>,
+  { guard, openGuard }: ComponentContext,
+): WebGuard | undefined {
+  const configFile = config["remote-write.http-config"] || config["http.config"];
+  const tls = writeTls(config);
+  if (tls === null && configFile === config["http.config"]) return guard;
+  return openGuard({ configFile, tls });
+}
+
+/** @throws {UsageError} */
+function writeTls(config: Config<typeof receiveFlags>): TlsFiles | null {
+  const cert = config["remote-write.server-tls-cert"];
+  const key = config["remote-write.server-tls-key"];
+  const clientCa = config["remote-write.server-tls-client-ca"];
+  if (cert === "" && key === "" && clientCa === "") return null;
+  if (cert === "" || key === "") {
+    throw new UsageError(
+      "both --remote-write.server-tls-cert and --remote-write.server-tls-key must be given",
+    );
+  }
+  return {
+    cert: { file: cert },
+    key: { file: key },
+    clientCa: clientCa === "" ? null : { file: clientCa },
+    clientAuthType: clientCa === "" ? "NoClientCert" : "RequireAndVerifyClientCert",
+    clientAllowedSans: [],
+    minVersion: TLS_VERSIONS[config["remote-write.server-tls-min-version"]],
+    maxVersion: "TLSv1.3",
+    ciphers: cipherList(config["remote-write.server-tls-ciphers"]),
+    curves: curveList(config["remote-write.server-tls-curves"]),
+    preferServerCiphers: true,
+  };
+}
 
 /** @throws {UsageError} */
 function checkFlags(config: Config<typeof receiveFlags>): void {
