@@ -3,7 +3,7 @@
  * and on several; nothing is spared but the writers.
  */
 
-import type { Random } from "./random.ts";
+import type { Random } from "@torus/testkit";
 import type { Receiver, RingOfProcesses } from "./ring-of-processes.ts";
 
 type Fault = {

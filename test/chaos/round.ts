@@ -3,9 +3,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { Random } from "@torus/testkit";
 import { check, type Findings } from "./check.ts";
 import { Nemesis } from "./nemesis.ts";
-import { Random } from "./random.ts";
 import { RingOfProcesses } from "./ring-of-processes.ts";
 import { ChaosWriter } from "./writer.ts";
 

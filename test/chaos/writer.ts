@@ -6,7 +6,7 @@
 import http from "node:http";
 import { snappyEncode } from "@torus/kernels";
 import { encodeWriteRequest } from "@torus/protocol";
-import type { Random } from "./random.ts";
+import type { Random } from "@torus/testkit";
 import type { Receiver } from "./ring-of-processes.ts";
 
 /** Attempts at a batch before the next is begun. */

@@ -1,4 +1,4 @@
-/** Numbers that follow from a seed alone (mulberry32), so that a round of chaos can be run again. */
+/** Numbers that follow from a seed alone (mulberry32), so that what they decide can be done again. */
 export class Random {
   #state: number;
 
