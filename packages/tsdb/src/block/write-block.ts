@@ -71,30 +71,14 @@ export async function writeBlock(
     }
     chunkFiles.finish();
     await index.finish(path.join(temporary, "index"));
-    const meta: TsdbBlockMeta = {
-      ulid,
-      minTime: block.minTime,
-      maxTime: block.maxTime,
-      stats: {
-        numSamples: floatSamples + histogramSamples,
-        numFloatSamples: floatSamples,
-        numHistogramSamples: histogramSamples,
-        numSeries: index.seriesCount,
-        numChunks: index.chunkCount,
-      },
-      compaction: block.compaction ?? {
-        level: 1,
-        sources: [ulid],
-        ...(block.hints === undefined ? {} : { hints: block.hints }),
-      },
-      version: 1,
-    };
-    writeTombstones(temporary, new Map());
-    writeFileSync(path.join(temporary, "meta.json"), formatBlockMeta(meta), { flush: true });
-    syncDirectory(path.join(temporary, "chunks"));
-    syncDirectory(temporary);
-    renameSync(temporary, path.join(parentDir, ulid));
-    syncDirectory(parentDir);
+    const meta = blockMeta(ulid, block, {
+      numSamples: floatSamples + histogramSamples,
+      numFloatSamples: floatSamples,
+      numHistogramSamples: histogramSamples,
+      numSeries: index.seriesCount,
+      numChunks: index.chunkCount,
+    });
+    publishBlock(parentDir, temporary, meta);
     return meta;
   } catch (error) {
     chunkFiles.abandon();
@@ -103,8 +87,37 @@ export async function writeBlock(
   }
 }
 
+export function blockMeta(
+  ulid: string,
+  block: NewBlock,
+  stats: TsdbBlockMeta["stats"],
+): TsdbBlockMeta {
+  return {
+    ulid,
+    minTime: block.minTime,
+    maxTime: block.maxTime,
+    stats,
+    compaction: block.compaction ?? {
+      level: 1,
+      sources: [ulid],
+      ...(block.hints === undefined ? {} : { hints: block.hints }),
+    },
+    version: 1,
+  };
+}
+
+/** The last steps: `temporary` holds chunks and index, synced; it becomes the block by a rename. */
+export function publishBlock(parentDir: string, temporary: string, meta: TsdbBlockMeta): void {
+  writeTombstones(temporary, new Map());
+  writeFileSync(path.join(temporary, "meta.json"), formatBlockMeta(meta), { flush: true });
+  syncDirectory(path.join(temporary, "chunks"));
+  syncDirectory(temporary);
+  renameSync(temporary, path.join(parentDir, meta.ulid));
+  syncDirectory(parentDir);
+}
+
 /** The number of samples that a chunk's first two bytes give. */
-function sampleCount(encoding: ChunkEncoding, data: Uint8Array): number {
+export function sampleCount(encoding: ChunkEncoding, data: Uint8Array): number {
   const count = ((data[0] as number) << 8) | (data[1] as number);
   const inHeader =
     encoding === ChunkEncoding.HISTOGRAM_ST || encoding === ChunkEncoding.FLOAT_HISTOGRAM_ST;
