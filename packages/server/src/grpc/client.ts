@@ -9,7 +9,14 @@ import { isIP } from "node:net";
 import { parseAddress } from "../listen.ts";
 import { FrameReader, writeFrame } from "./framing.ts";
 import { formatTimeout, readStatus } from "./metadata.ts";
-import { type GrpcCallOptions, type GrpcClient, GrpcError, GrpcStatus } from "./service.ts";
+import {
+  type DuplexCall,
+  type DuplexEvents,
+  type DuplexGrpcClient,
+  type GrpcCallOptions,
+  GrpcError,
+  GrpcStatus,
+} from "./service.ts";
 
 export type GrpcClientOptions = {
   /** Largest answer taken. */
@@ -37,11 +44,11 @@ export type GrpcClientOptions = {
 const WINDOW_BYTES = 1 << 20;
 const CONNECTION_WINDOW_BYTES = 16 << 20;
 
-export function createGrpcClient(address: string, options: GrpcClientOptions): GrpcClient {
+export function createGrpcClient(address: string, options: GrpcClientOptions): DuplexGrpcClient {
   return new Http2GrpcClient(address, options);
 }
 
-class Http2GrpcClient implements GrpcClient {
+class Http2GrpcClient implements DuplexGrpcClient {
   readonly address: string;
   readonly #options: GrpcClientOptions;
   readonly #now: () => number;
@@ -128,6 +135,35 @@ class Http2GrpcClient implements GrpcClient {
     }
   }
 
+  duplex(path: string, events: DuplexEvents, options: GrpcCallOptions): DuplexCall {
+    const call = this.#start(path, options);
+    const { session, stream } = call;
+    const reader = new FrameReader(this.#options.maxMessageBytes);
+    const onGoAway = () => events.onGoAway();
+    session.once("goaway", onGoAway);
+    stream.on("data", (chunk: Buffer) => {
+      try {
+        for (const frame of reader.push(chunk)) {
+          if (frame.compressed) throw new GrpcError(GrpcStatus.INTERNAL, "answer is compressed");
+          events.onMessage(frame.message);
+        }
+      } catch (error) {
+        call.cancel(asGrpcError(error, this.address));
+      }
+    });
+    // The peer has told its status: the call is over, whatever we would still say.
+    stream.once("end", () => stream.end());
+    call.onEnd((error) => {
+      session.off("goaway", onGoAway);
+      events.onEnd(error);
+    });
+    return {
+      write: (parts) => stream.writable && writeFrame(stream, parts),
+      end: () => void stream.end(),
+      cancel: (error) => call.cancel(error),
+    };
+  }
+
   close(): void {
     this.#closed = true;
     this.#session?.close();
@@ -161,7 +197,7 @@ class Http2GrpcClient implements GrpcClient {
     }
     this.#calls++;
     stream.once("close", () => this.#calls--);
-    return new ClientCall(stream, this.address, options, () => this.#ping(session));
+    return new ClientCall(stream, session, this.address, options, () => this.#ping(session));
   }
 
   /** Gives the connection up when the peer does not answer. One ping at a time. */
@@ -252,6 +288,11 @@ class Http2GrpcClient implements GrpcClient {
   }
 }
 
+function asGrpcError(error: unknown, address: string): GrpcError {
+  if (error instanceof GrpcError) return error;
+  return new GrpcError(GrpcStatus.INTERNAL, `${address}: read an answer`, { cause: error });
+}
+
 /** The host to name in TLS (SNI); an IP address has none to name, but is checked against the certificate. */
 function serverNameOf(address: string): string {
   const { host } = parseAddress(address);
@@ -261,6 +302,7 @@ function serverNameOf(address: string): string {
 /** A call under way: its deadline, its cancellation, and the one status that it ends with. */
 class ClientCall {
   readonly stream: ClientHttp2Stream;
+  readonly session: ClientHttp2Session;
   readonly #address: string;
   #end: ((error: GrpcError | undefined) => void) | undefined;
   #result: { error: GrpcError | undefined } | undefined;
@@ -270,11 +312,13 @@ class ClientCall {
   /** @param onDeadline Called when the deadline passes before the call ended. */
   constructor(
     stream: ClientHttp2Stream,
+    session: ClientHttp2Session,
     address: string,
     options: GrpcCallOptions,
     onDeadline: () => void,
   ) {
     this.stream = stream;
+    this.session = session;
     this.#address = address;
     const { signal, timeoutMs } = options;
     // Timers hold 31 bits; a longer deadline is none.

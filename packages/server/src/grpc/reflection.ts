@@ -16,22 +16,21 @@ import {
   type MessageTypeDefinition,
 } from "@grpc/proto-loader";
 import protobuf from "protobufjs/minimal.js";
-import type { BidiMethod } from "./server-call.ts";
-import { GrpcError, GrpcStatus } from "./service.ts";
+import { GrpcError, type GrpcMethod, type GrpcMethods, GrpcStatus } from "./service.ts";
 
 /** @param protoFiles Paths of the .proto files, each of which may import others beside `protoDir`. */
 export function reflectionMethods(
   protoDir: string,
   protoFiles: readonly string[],
   services: () => readonly string[],
-): Readonly<Record<string, BidiMethod>> {
+): GrpcMethods {
   let index: DescriptorIndex | undefined;
   const answer = (request: Uint8Array) => {
     // Parsed when the first one asks: a process that nobody inspects pays nothing.
     index ??= readDescriptors(protoDir, protoFiles);
     return reflect(request, index, services());
   };
-  const method: BidiMethod = {
+  const method: GrpcMethod = {
     kind: "bidi",
     async *handler(requests) {
       for await (const request of requests) yield answer(request);

@@ -14,14 +14,7 @@ import { acceptedEncodings, decompress, type SnappyFrameDecoder } from "./compre
 import { type Frame, FrameReader, writeFrame } from "./framing.ts";
 import { parseTimeout, readMetadata, statusTrailers } from "./metadata.ts";
 import type { MethodMetrics } from "./server-metrics.ts";
-import { type GrpcCall, GrpcError, type GrpcMethod, GrpcStatus } from "./service.ts";
-
-/** Requests and answers both stream. Only reflection needs it. */
-export type BidiMethod = {
-  kind: "bidi";
-  handler: (requests: AsyncIterable<Uint8Array>, call: GrpcCall) => AsyncIterable<Uint8Array>;
-};
-export type AnyMethod = GrpcMethod | BidiMethod;
+import { GrpcError, type GrpcMethod, GrpcStatus } from "./service.ts";
 
 /** What a Buffer costs besides its bytes: a request in frames of one byte is held to the limit too. */
 const CHUNK_OVERHEAD = 256;
@@ -40,7 +33,11 @@ export class ServerCall {
   readonly #stream: ServerHttp2Stream;
   readonly #limits: CallLimits;
   readonly #metrics: MethodMetrics;
-  readonly #abort = new AbortController();
+  /** Made when a handler asks for its signal: most calls end without. */
+  #abort: AbortController | undefined;
+  /** Why the call ended other than well. */
+  #ended: GrpcError | undefined;
+  #onAborted: (() => void) | undefined;
   readonly #startedAt = performance.now();
   readonly #encoding: string;
   #deadline: NodeJS.Timeout | undefined;
@@ -63,16 +60,25 @@ export class ServerCall {
     stream.on("error", () => {});
     stream.once("close", () => {
       limits.budget.held -= this.#received;
+      this.#received = 0;
+      if (this.#finished) return;
       this.#end(GrpcStatus.CANCELLED);
-      this.#abort.abort(new GrpcError(GrpcStatus.CANCELLED, "the caller is gone"));
+      this.#stop(new GrpcError(GrpcStatus.CANCELLED, "the caller is gone"));
     });
   }
 
-  async run(method: AnyMethod, headers: IncomingHttpHeaders, peer: string): Promise<void> {
+  async run(method: GrpcMethod, headers: IncomingHttpHeaders, peer: string): Promise<void> {
     try {
       this.#checkEncoding();
       this.#startDeadline(headers);
-      const call = { metadata: readMetadata(headers), signal: this.#abort.signal, peer };
+      const signal = () => this.#signal();
+      const call = {
+        metadata: readMetadata(headers),
+        get signal() {
+          return signal();
+        },
+        peer,
+      };
       if (method.kind === "bidi") {
         await this.#sendAll(method.handler(this.#messages(), call));
       } else {
@@ -92,7 +98,7 @@ export class ServerCall {
     if (this.#finished) return;
     this.#end(code);
     const stream = this.#stream;
-    if (code !== GrpcStatus.OK) this.#abort.abort(new GrpcError(code, message));
+    if (code !== GrpcStatus.OK) this.#stop(new GrpcError(code, message));
     if (stream.destroyed || stream.closed) return;
     const trailers = statusTrailers(code, message);
     if (!stream.headersSent) {
@@ -110,6 +116,18 @@ export class ServerCall {
   /** Stops the handler because the server stops. */
   abandon(): void {
     this.finish(GrpcStatus.UNAVAILABLE, "server is shutting down");
+  }
+
+  #signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#ended !== undefined) this.#abort.abort(this.#ended);
+    return this.#abort.signal;
+  }
+
+  #stop(reason: GrpcError): void {
+    this.#ended = reason;
+    this.#abort?.abort(reason);
+    this.#onAborted?.();
   }
 
   #end(code: GrpcStatus): void {
@@ -137,6 +155,7 @@ export class ServerCall {
   }
 
   #checkEncoding(): void {
+    if (this.#encoding === "identity") return;
     const accepted = acceptedEncodings(this.#limits.snappy).split(",");
     if (!accepted.includes(this.#encoding)) {
       throw new GrpcError(
@@ -168,7 +187,11 @@ export class ServerCall {
     const reader = new FrameReader(this.#limits.maxMessageBytes);
     const chunks: AsyncIterable<Uint8Array> = this.#stream.iterator({ destroyOnReturn: false });
     for await (const chunk of chunks) {
+      this.#hold(chunk.length + CHUNK_OVERHEAD);
       for (const frame of reader.push(chunk)) yield await this.#open(frame);
+      if (reader.isPartial) continue;
+      this.#limits.budget.held -= this.#received;
+      this.#received = 0;
     }
     if (reader.isPartial) throw cutShort();
   }
@@ -197,10 +220,11 @@ export class ServerCall {
           reject(new GrpcError(GrpcStatus.INTERNAL, "the call has no request message"));
         } else resolve(only);
       });
-      this.#abort.signal.addEventListener("abort", () => {
+      this.#onAborted = () => {
         reject(new GrpcError(GrpcStatus.CANCELLED, "the call ended before its request was read"));
-      });
+      };
     });
+    this.#onAborted = undefined;
     return this.#open(frame);
   }
 
@@ -241,12 +265,12 @@ export class ServerCall {
     return new Promise((resolve) => {
       const done = () => {
         this.#stream.off("drain", done);
-        this.#abort.signal.removeEventListener("abort", done);
+        this.#onAborted = undefined;
         resolve();
       };
-      if (this.#abort.signal.aborted) resolve();
+      if (this.#ended !== undefined) resolve();
       this.#stream.once("drain", done);
-      this.#abort.signal.addEventListener("abort", done);
+      this.#onAborted = done;
     });
   }
 }

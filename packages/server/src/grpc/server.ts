@@ -17,9 +17,9 @@ import { formatAddress, listen } from "../listen.ts";
 import type { Logger } from "../log.ts";
 import type { SnappyFrameDecoder } from "./compression.ts";
 import { statusTrailers } from "./metadata.ts";
-import { type AnyMethod, type ReceiveBudget, ServerCall } from "./server-call.ts";
+import { type ReceiveBudget, ServerCall } from "./server-call.ts";
 import { createGrpcServerMetrics, type MethodMetrics } from "./server-metrics.ts";
-import { type GrpcMethods, GrpcStatus } from "./service.ts";
+import { type GrpcMethod, type GrpcMethods, GrpcStatus } from "./service.ts";
 
 export type GrpcServerTls = {
   cert: string | Buffer;
@@ -44,7 +44,7 @@ export type GrpcServerOptions = {
   unavailable?: () => string | undefined;
 };
 
-type Registered = { method: AnyMethod; metrics: MethodMetrics; always: boolean };
+type Registered = { method: GrpcMethod; metrics: MethodMetrics; always: boolean };
 
 const WINDOW_BYTES = 1 << 20;
 const CONNECTION_WINDOW_BYTES = 16 << 20;
@@ -111,7 +111,7 @@ export class GrpcServer {
   }
 
   /** Methods that answer while the component is unavailable too: health, reflection. */
-  addAlways(methods: Readonly<Record<string, AnyMethod>>): void {
+  addAlways(methods: GrpcMethods): void {
     for (const [path, method] of Object.entries(methods)) this.#register(path, method, true);
   }
 
@@ -120,6 +120,16 @@ export class GrpcServer {
     const bound = await listen(this.#server, address);
     this.#options.log.info("listening for requests", { address: bound, protocol: "gRPC" });
     return bound;
+  }
+
+  /** New certificates, for connections from now on. Without TLS at the start, nothing changes. */
+  setTls({ cert, key, clientCa }: GrpcServerTls): void {
+    if (!("setSecureContext" in this.#server)) return;
+    this.#server.setSecureContext({
+      cert,
+      key,
+      ...(clientCa === undefined ? {} : { ca: clientCa }),
+    });
   }
 
   /** Says GOAWAY, waits for calls under way, and ends what is left after `graceMs` with UNAVAILABLE. */
@@ -143,7 +153,7 @@ export class GrpcServer {
     clearTimeout(force);
   }
 
-  #register(path: string, method: AnyMethod, always: boolean): void {
+  #register(path: string, method: GrpcMethod, always: boolean): void {
     this.#methods.set(path, { method, always, metrics: this.#methodMetrics(path, method.kind) });
   }
 

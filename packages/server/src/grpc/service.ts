@@ -57,9 +57,16 @@ export type ServerStreamHandler = (
   call: GrpcCall,
 ) => AsyncIterable<Uint8Array>;
 
+/** Requests and answers both stream. The server takes the next request when the handler asks for it. */
+export type BidiHandler = (
+  requests: AsyncIterable<Uint8Array>,
+  call: GrpcCall,
+) => AsyncIterable<Uint8Array>;
+
 export type GrpcMethod =
   | { kind: "unary"; handler: UnaryHandler }
-  | { kind: "serverStream"; handler: ServerStreamHandler };
+  | { kind: "serverStream"; handler: ServerStreamHandler }
+  | { kind: "bidi"; handler: BidiHandler };
 
 /** Methods by their full path, `/thanos.Store/Series`. */
 export type GrpcMethods = Readonly<Record<string, GrpcMethod>>;
@@ -80,6 +87,28 @@ export interface GrpcClient {
     options: GrpcCallOptions,
   ): AsyncIterable<Uint8Array>;
   close(): void;
+}
+
+/** A client that can also hold a call open in which both sides send as they like. */
+export interface DuplexGrpcClient extends GrpcClient {
+  /** @throws {GrpcError} when there is no connection and none may be made now. */
+  duplex(path: string, events: DuplexEvents, options: GrpcCallOptions): DuplexCall;
+}
+
+export type DuplexEvents = {
+  onMessage: (message: Uint8Array) => void;
+  /** The peer wants no more calls on this connection: what is under way may end, nothing new should begin. */
+  onGoAway: () => void;
+  /** Once, when the call is over; undefined after an OK status. */
+  onEnd: (error: GrpcError | undefined) => void;
+};
+
+export interface DuplexCall {
+  /** Sends one message, given in parts. False when the connection has enough to do. */
+  write(parts: readonly Uint8Array[]): boolean;
+  /** Says that no more messages come; the call ends when the peer has answered. */
+  end(): void;
+  cancel(error: GrpcError): void;
 }
 
 export type GrpcCallOptions = {

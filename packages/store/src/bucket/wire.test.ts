@@ -80,7 +80,7 @@ async function ask(method: string, requestHex: string): Promise<string[]> {
   const out: string[] = [];
   if (found.kind === "unary") {
     out.push(Buffer.from(await found.handler(request, call)).toString("hex"));
-  } else {
+  } else if (found.kind === "serverStream") {
     for await (const message of found.handler(request, call)) {
       out.push(Buffer.from(message).toString("hex"));
     }
