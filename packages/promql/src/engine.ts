@@ -25,7 +25,12 @@ export type EngineOptions = {
   now: () => number;
 };
 
-export type QueryOptions = { signal?: AbortSignal; lookbackDeltaMs?: number };
+export type QueryOptions = {
+  signal?: AbortSignal;
+  lookbackDeltaMs?: number;
+  /** Told how many bytes the evaluation holds whenever they grow; throws when they are too many. */
+  charge?: (heldBytes: number) => void;
+};
 
 export class Engine {
   readonly #options: EngineOptions;
@@ -146,6 +151,7 @@ export class Engine {
       delayedNameRemoval: this.#delayed,
       useStartTimestamps: this.#options.enabledFeatures?.has("use-start-timestamps") ?? false,
       signal: options.signal ?? new AbortController().signal,
+      charge: options.charge,
       deadlineMs: now() + timeoutMs,
       now,
     };

@@ -28,7 +28,15 @@ import type {
 } from "./ast.ts";
 import { children, isComparison, isSetOp, valueType } from "./ast.ts";
 import { arithmetic, compare, setOperation, vectorOperation, withScalar } from "./binary.ts";
-import { braced, type Column, dropMetadata, type Grid, joined, newColumn } from "./column.ts";
+import {
+  braced,
+  type Column,
+  columnBytes,
+  dropMetadata,
+  type Grid,
+  joined,
+  newColumn,
+} from "./column.ts";
 import { labelsOfAbsent } from "./functions/absent.ts";
 import { dateFunctions, elementwise } from "./functions/elementwise.ts";
 import { checkExtension, type Extension, extended, extendedKernel } from "./functions/extended.ts";
@@ -70,6 +78,8 @@ export type QueryScope = {
   /** Aborted when the client left or `deadlineMs` passed. */
   signal: AbortSignal;
   deadlineMs: number;
+  /** Told the bytes held whenever they grow; throws when they are too many. */
+  charge: ((heldBytes: number) => void) | undefined;
   now: () => number;
 };
 
@@ -113,6 +123,9 @@ function extensionOf(selector: VectorSelector): Extension | null {
   return selector.smoothed ? "smoothed" : null;
 }
 
+/** Count, value and compensation of a group at one step. */
+const BYTES_OF_FOLD = 24;
+
 function unwrap(expr: Expr): Expr {
   return expr.kind === "paren" ? unwrap(expr.expr) : expr;
 }
@@ -124,6 +137,8 @@ export class Evaluation {
   totalSamples = 0;
   peakSamples = 0;
   #held = 0;
+  /** Of the columns that are held, whose steps without a sample take their place too. */
+  #heldBytes = 0;
   readonly #readsTotals: ReadonlySet<VectorSelector>;
   readonly #repeated: ReadonlyMap<Aggregation, Aggregation>;
   readonly #shared = new Map<string, Column[]>();
@@ -148,6 +163,13 @@ export class Evaluation {
         "query processing would load too many samples into memory in query execution",
       );
     }
+  }
+
+  #holdColumns(columns: readonly Column[]): void {
+    const { charge } = this.#scope;
+    if (charge === undefined) return;
+    for (const column of columns) this.#heldBytes += columnBytes(column);
+    charge(this.#heldBytes);
   }
 
   get warnings(): string[] {
@@ -192,8 +214,10 @@ export class Evaluation {
   /** What `work` held for its result is given back: who keeps the result counts it. */
   async #releasing<T>(work: () => Promise<T>): Promise<T> {
     const before = this.#held;
+    const bytesBefore = this.#heldBytes;
     const out = await work();
     this.#held = before;
+    this.#heldBytes = bytesBefore;
     return out;
   }
 
@@ -211,6 +235,7 @@ export class Evaluation {
         out.push(column);
       }
       this.#hold(samples);
+      this.#holdColumns(batch);
     }
     return out;
   }
@@ -420,10 +445,12 @@ export class Evaluation {
     const inner = unwrap(expr);
     if (inner.kind === "subquery") {
       const before = this.#held;
+      const bytesBefore = this.#heldBytes;
       const all = await this.#subquery(inner, grid);
       const samples = this.#held - before;
       yield all;
       this.#held -= samples;
+      this.#heldBytes = bytesBefore;
       return;
     }
     if (inner.kind !== "matrixSelector")
@@ -791,6 +818,8 @@ export class Evaluation {
         const hi = windows.hi[0] as number;
         if (hi <= lo) continue;
         this.#hold(hi - lo);
+        this.#heldBytes += 200 + 16 * (hi - lo);
+        this.#scope.charge?.(this.#heldBytes);
         out.push({
           labels: dropName ? dropMetadata(labels) : labels,
           timestamps: windows.timestamps.slice(lo, hi),
@@ -866,10 +895,10 @@ export class Evaluation {
   async #aggregation(expr: Aggregation, grid: Grid): Promise<Column[]> {
     if (foldable.has(expr.op)) {
       const folder = new Folder(expr, grid.count, this.#notes(expr.expr));
-      for await (const batch of this.#distinct(expr.expr, grid))
-        for (const column of batch) folder.add(column);
+      for await (const batch of this.#distinct(expr.expr, grid)) this.#fold(folder, batch, grid);
       const out = folder.result();
       this.#hold(out.length * grid.count);
+      this.#holdColumns(out);
       return out;
     }
     if (expr.op === "count_values") {
@@ -887,6 +916,12 @@ export class Evaluation {
       return quantiles(expr, columns, param, this.#notes(expr.expr));
     }
     return selected(expr, columns, param, this.#notes(expr.expr));
+  }
+
+  /** Groups are counted while they become more: their sums are what an aggregation holds. */
+  #fold(folder: Folder, batch: readonly Column[], grid: Grid): void {
+    for (const column of batch) folder.add(column);
+    this.#scope.charge?.(this.#heldBytes + folder.groups * (200 + grid.count * BYTES_OF_FOLD));
   }
 
   /** What an operator reads: functions that dropped names may have made two series of one name. */
