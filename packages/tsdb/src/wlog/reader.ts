@@ -1,7 +1,7 @@
 /** Reads a log's records, says where and why it stops being readable, and repairs it as Prometheus does. */
 
 import { readFileSync, truncateSync, unlinkSync } from "node:fs";
-import { crc32c, snappyDecode } from "@torus/encoding";
+import { crc32c, snappyDecode, zstdDecode } from "@torus/encoding";
 import {
   listSegments,
   PAGE_SIZE,
@@ -12,7 +12,6 @@ import {
   segmentPath,
   ZSTD_FLAG,
 } from "./segment.ts";
-import { zstdDecode } from "./zstd.ts";
 
 /** No record is larger when decoded; a header that claims more is damage, not a reason to allocate. */
 const MAX_RECORD = 256 << 20;
