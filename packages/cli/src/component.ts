@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import { createSecureContext } from "node:tls";
 import { decodeSnappyFrames } from "@torus/encoding";
 import { PROTO_FILES, protoDir } from "@torus/protocol";
 import {
@@ -50,6 +51,10 @@ export const commonFlags = flagGroup("Process", {
   "http.access-file": flag.string(
     "Bearer tokens, certificates and users with the tenants that they may speak for; it is followed.",
     { default: "", placeholder: "FILE" },
+  ),
+  "tls-refresh-interval": flag.duration(
+    "Time between two looks at certificates, passwords and tokens.",
+    { default: "5s", hidden: true },
   ),
   "http-grace-period": flag.duration("Time that HTTP requests under way get at the end.", {
     default: "2m",
@@ -138,7 +143,14 @@ export async function runComponent(
   const lifecycle = new Lifecycle(log);
   const release = stopOnSignals(lifecycle, log);
   const classify = options.classify === undefined ? {} : { classify: options.classify };
-  const openGuard = guardOpener(config["http.access-file"], metrics, log);
+  const reloads = new Counter({
+    name: "torus_tls_reloads_total",
+    help: "New versions of certificates, web and access configuration, by what became of them.",
+    labelNames: ["result"],
+    registers: [metrics],
+  });
+  const refreshMs = config["tls-refresh-interval"];
+  const openGuard = guardOpener(config["http.access-file"], refreshMs, reloads, log);
   let guard: WebGuard | undefined;
   try {
     guard = openGuard({ configFile: config["http.config"], tls: null });
@@ -148,6 +160,7 @@ export async function runComponent(
     return 1;
   }
   const http = new HttpServer({ log, metrics: httpMetrics, ...classify, guard });
+  const tls = grpcTls(config);
   const grpc = new GrpcServer({
     log,
     metrics,
@@ -156,9 +169,10 @@ export async function runComponent(
     maxHeldBytes: config["grpc-max-held-size"],
     snappy: decodeSnappyFrames,
     maxConnectionAgeMs: config["grpc-server-max-connection-age"],
-    ...grpcTls(config),
+    ...(tls === undefined ? {} : { tls }),
     unavailable: () => (probe.isStarting ? `${name} is starting` : undefined),
   });
+  if (tls !== undefined) followGrpcTls(config, tls, grpc, reloads, log);
   mountProbe(http.app, probe, metrics);
   const services = () => grpc.services;
   const protoFiles = PROTO_FILES.map((file) => path.join(protoDir(), file));
@@ -204,45 +218,68 @@ export async function runComponent(
   return code;
 }
 
-/** Milliseconds between two looks at certificates, passwords and tokens. */
-const GUARD_REFRESH_MS = 5000;
-
 function guardOpener(
   accessFile: string,
-  metrics: Registry,
+  refreshMs: number,
+  reloads: Counter<"result">,
   log: Logger,
 ): ComponentContext["openGuard"] {
-  const reloads = new Counter({
-    name: "torus_web_config_reloads_total",
-    help: "New versions of web and access configuration and of certificates, by what became of them.",
-    labelNames: ["result"],
-    registers: [metrics],
-  });
   return ({ configFile, tls }) => {
     if (configFile === "" && accessFile === "" && tls === null) return undefined;
     return new WebGuard({
       configFile,
       tls,
       accessFile,
-      refreshMs: GUARD_REFRESH_MS,
+      refreshMs,
       log,
       onReload: (result) => reloads.inc({ result }),
     });
   };
 }
 
+/** Gives the server new certificates when the files change. */
+function followGrpcTls(
+  config: Config<typeof commonFlags>,
+  first: GrpcServerTls,
+  grpc: GrpcServer,
+  reloads: Counter<"result">,
+  log: Logger,
+): void {
+  const text = ({ cert, key, clientCa }: GrpcServerTls) => [cert, key, clientCa].join("\n");
+  let seen = text(first);
+  const timer = setInterval(() => {
+    try {
+      const next = grpcTls(config);
+      if (next === undefined || text(next) === seen) return;
+      seen = text(next);
+      // A certificate that does not fit its key is found here, and not by the next client.
+      const { cert, key, clientCa } = next;
+      createSecureContext({ cert, key, ...(clientCa === undefined ? {} : { ca: clientCa }) });
+      grpc.setTls(next);
+      log.info("applied new certificates of gRPC");
+      reloads.inc({ result: "applied" });
+    } catch (error) {
+      log.error("new certificates of gRPC are invalid, keeping the last ones", {
+        err: errorText(error),
+      });
+      reloads.inc({ result: "invalid" });
+    }
+  }, config["tls-refresh-interval"]);
+  timer.unref();
+}
+
 /** @throws {UsageError} when one of certificate and key is missing, or a file cannot be read. */
-function grpcTls(config: Config<typeof commonFlags>): { tls?: GrpcServerTls } {
+function grpcTls(config: Config<typeof commonFlags>): GrpcServerTls | undefined {
   const cert = config["grpc-server-tls-cert"];
   const key = config["grpc-server-tls-key"];
   const clientCa = config["grpc-server-tls-client-ca"];
-  if (cert === "" && key === "" && clientCa === "") return {};
+  if (cert === "" && key === "" && clientCa === "") return undefined;
   if (cert === "" || key === "") {
     throw new UsageError("both --grpc-server-tls-cert and --grpc-server-tls-key must be given");
   }
   try {
     const ca = clientCa === "" ? {} : { clientCa: readFileSync(clientCa) };
-    return { tls: { cert: readFileSync(cert), key: readFileSync(key), ...ca } };
+    return { cert: readFileSync(cert), key: readFileSync(key), ...ca };
   } catch (error) {
     throw new UsageError(`read the files of gRPC's TLS: ${errorText(error)}`, { cause: error });
   }
