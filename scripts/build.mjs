@@ -34,7 +34,10 @@ async function bundle() {
   const { build } = await import("esbuild");
   const { version } = JSON.parse(readFileSync(at("package.json"), "utf8"));
   rmSync(at("dist"), { recursive: true, force: true });
-  const entryPoints = { torus: at("packages/cli/src/main.ts") };
+  const entryPoints = {
+    torus: at("packages/cli/src/main.ts"),
+    "storage-worker": at("packages/tsdb/src/cut/storage-worker.ts"),
+  };
   const worker = at("packages/query/src/query-worker.ts");
   if (existsSync(worker)) entryPoints["query-worker"] = worker;
   await build({

@@ -7,6 +7,7 @@
 
 import { readdirSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
+import { syncDirectory } from "./block/write-block.ts";
 import { RecordType } from "./head/replay.ts";
 import { type LogDamage, readLog } from "./wlog/reader.ts";
 import { type Compression, listSegments } from "./wlog/segment.ts";
@@ -43,23 +44,31 @@ export function segmentToCover(walDir: string, current: number): number | null {
   return last <= first ? null : last;
 }
 
+export type CheckpointInput = {
+  walDir: string;
+  /** The last segment to cover; it is not written to any more. */
+  last: number;
+  /** Bit `ref`: samples of this ref may still come from the log behind the checkpoint. */
+  keep: Uint32Array;
+  /** Samples before this (ms) are in blocks. */
+  mint: number;
+  compression: Compression;
+};
+
 /**
- * Writes the checkpoint that covers everything up to segment `last`, and deletes what it replaces.
+ * Writes the checkpoint that covers everything up to segment `last`.
  *
- * @param keepSeries Whether samples of this ref may still come from the log behind the checkpoint.
+ * A crash leaves `checkpoint.N.tmp`, which the next start removes, or the whole checkpoint beside the segments and the
+ * checkpoint that it covers: readers take the newest, and the next `deleteCovered` deletes the others.
+ *
  * @throws {CheckpointSourceError}
  */
-export function checkpoint(
-  walDir: string,
-  last: number,
-  keepSeries: (ref: number) => boolean,
-  mint: number,
-  compression: Compression,
-): void {
+export function writeCheckpoint({ walDir, last, keep, mint, compression }: CheckpointInput): void {
   const name = `checkpoint.${String(last).padStart(8, "0")}`;
   const unfinished = path.join(walDir, `${name}.tmp`);
   rmSync(unfinished, { recursive: true, force: true });
   const before = newestCheckpoint(walDir);
+  const keepSeries = (ref: number): boolean => (((keep[ref >>> 5] ?? 0) >>> (ref & 31)) & 1) !== 0;
   const out = new LogWriter(unfinished, { compression });
   try {
     const copy = (record: Uint8Array): void => {
@@ -79,7 +88,9 @@ export function checkpoint(
     throw error;
   }
   out.close();
+  syncDirectory(unfinished);
   renameSync(unfinished, path.join(walDir, name));
+  syncDirectory(walDir);
 }
 
 /** Deletes segments and checkpoints that the newest checkpoint replaces. */

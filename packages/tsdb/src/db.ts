@@ -13,23 +13,28 @@
 
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { WriteRequestBuffer } from "@torus/kernels";
-import type { ChunkQueryable, ChunkSeries } from "@torus/model";
+import type { Chunk, ChunkQueryable } from "@torus/model";
 import type { TsdbBlockMeta } from "./block/meta.ts";
-import { type NewBlock, writeBlock } from "./block/write-block.ts";
+import type { NewBlock } from "./block/write-block.ts";
 import { MergedChunks } from "./chunk-merge.ts";
-import { withoutOverlap } from "./chunk-overlap.ts";
+import { runInBackground } from "./cut/background.ts";
 import { BlockSet } from "./db-blocks.ts";
-import { checkpoint, deleteCovered, segmentToCover } from "./db-checkpoint.ts";
+import { deleteCovered, segmentToCover } from "./db-checkpoint.ts";
 import { LateLog } from "./db-late-log.ts";
 import { lockDirectory } from "./db-lock.ts";
 import { type LogLine, replayLog } from "./db-replay.ts";
 import type { AppendCounts } from "./head/append.ts";
+import type { ClosedRange } from "./head/close-range.ts";
 import { Head } from "./head/head.ts";
 import type { NumberedSeries } from "./head/numbered-series.ts";
 import type { ReplayCounts } from "./head/replay.ts";
 import type { Compression } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
+
+const LATE_SLICE = 64;
+const REF_SLICE = 16_384;
 
 export type TsdbOptions = {
   dir: string;
@@ -201,7 +206,7 @@ export class Tsdb {
       }
       if (out.length > 0) {
         out.push(...(await this.#cutLate()));
-        this.#checkpoint(false);
+        await this.#checkpoint(false);
       }
       return out;
     });
@@ -220,7 +225,7 @@ export class Tsdb {
         if (meta !== null) out.push(meta);
       }
       out.push(...(await this.#cutLate()));
-      this.#checkpoint(true);
+      await this.#checkpoint(true);
       return out;
     });
   }
@@ -258,22 +263,12 @@ export class Tsdb {
     const floor = Math.max(minTime, this.#head.minValidTime);
     // No sample before the end may come while its range is written, or it would be lost with the head's chunks.
     this.#head.refuseBefore(validFrom);
-    const select = {
-      mint: floor,
-      maxt: maxTime - 1,
-      matchers: [],
-      skipChunks: false,
-      limit: 0,
-      signal: new AbortController().signal,
-    };
     const { late } = this.#head;
     late.seal(floor, maxTime - 1);
-    const range = new MergedChunks(() => [this.#head, late.sealed]);
-    const meta = await this.#writeSealed(withoutOverlap(range.selectChunks(select)), {
-      minTime: floor,
-      maxTime,
-      now: this.#options.now(),
-    });
+    const block = { minTime: floor, maxTime, now: this.#options.now() };
+    const meta = await this.#writeSealed(block, (lateRefs) =>
+      this.#head.closeRange(floor, maxTime, lateRefs),
+    );
     // In one step: from here on the range is read from the block and no longer from the head.
     this.#blocks.reload();
     this.#head.readFrom(maxTime);
@@ -300,19 +295,10 @@ export class Tsdb {
       const minTime = Math.floor(late.minTime / duration) * duration;
       const maxTime = Math.min(minTime + duration, before);
       late.seal(minTime, maxTime - 1);
-      const select = {
-        mint: minTime,
-        maxt: maxTime - 1,
-        matchers: [],
-        skipChunks: false,
-        limit: 0,
-        signal: new AbortController().signal,
-      };
-      const meta = await this.#writeSealed(late.sealed.selectChunks(select), {
-        minTime,
-        maxTime,
-        hints: ["from-out-of-order"],
-        now: this.#options.now(),
+      const block = { minTime, maxTime, hints: ["from-out-of-order"], now: this.#options.now() };
+      const meta = await this.#writeSealed(block, (lateRefs) => {
+        const series = Uint32Array.from(lateRefs, (ref) => this.#head.addressOf(ref));
+        return { series, newest: new Uint32Array(series.length) };
       });
       this.#blocks.reload();
       late.dropSealed();
@@ -323,14 +309,25 @@ export class Tsdb {
     return out;
   }
 
+  /** Writes a block of the sealed late samples and what `closed` gives for their refs; null when there is nothing. */
   async #writeSealed(
-    batches: AsyncIterable<readonly ChunkSeries[]>,
     block: NewBlock,
+    closed: (lateRefs: ReadonlySet<number>) => ClosedRange | Promise<ClosedRange>,
   ): Promise<TsdbBlockMeta | null> {
+    const { late } = this.#head;
     try {
-      return await writeBlock(this.dir, batches, block);
+      const { series, newest } = await closed(new Set(late.sealedRefs()));
+      if (series.length === 0) return null;
+      const lateChunks = new Map<number, readonly Chunk[]>();
+      for (const [ref, chunks] of late.sealedChunks()) {
+        lateChunks.set(this.#head.addressOf(ref), chunks);
+        if (lateChunks.size % LATE_SLICE === 0) await nextTurn();
+      }
+      const { memory } = this.#head;
+      const input = { dir: this.dir, memory, series, newest, late: lateChunks, block };
+      return await runInBackground("cut", input);
     } catch (error) {
-      this.#head.late.unseal();
+      late.unseal();
       throw error;
     }
   }
@@ -340,22 +337,29 @@ export class Tsdb {
     for (const ref of await this.#head.truncate(mint)) this.#removedRefs.set(ref, segment);
   }
 
-  #checkpoint(whole: boolean): void {
+  async #checkpoint(whole: boolean): Promise<void> {
     const walDir = this.#wal.dir;
     const before = this.#wal.segment;
     this.#wal.nextSegment();
     const last = whole ? before : segmentToCover(walDir, before);
     if (last === null) return;
-    const keep = (named: number): boolean => {
-      const ref = this.#aliases.get(named) ?? named;
-      return this.#head.hasRef(ref) || (this.#removedRefs.get(ref) ?? -1) > last;
-    };
-    checkpoint(walDir, last, keep, this.#head.minValidTime, this.#options.walCompression);
+    const kept = new RefBits();
+    let seen = 0;
+    // Series that come meanwhile are in the log behind the checkpoint.
+    for (const [ref] of this.#head.refs()) {
+      kept.add(ref);
+      if (++seen % REF_SLICE === 0) await nextTurn();
+    }
+    for (const [ref, segment] of this.#removedRefs) if (segment > last) kept.add(ref);
+    for (const [alias, ref] of this.#aliases) if (kept.has(ref)) kept.add(alias);
+    const mint = this.#head.minValidTime;
+    const { walCompression: compression } = this.#options;
+    await runInBackground("checkpoint", { walDir, last, keep: kept.words, mint, compression });
     deleteCovered(walDir, this.#wal);
     for (const [ref, segment] of this.#removedRefs) {
       if (segment <= last) this.#removedRefs.delete(ref);
     }
-    for (const alias of this.#aliases.keys()) if (!keep(alias)) this.#aliases.delete(alias);
+    for (const alias of this.#aliases.keys()) if (!kept.has(alias)) this.#aliases.delete(alias);
   }
 
   #inTurn<T>(run: () => Promise<T>): Promise<T> {
@@ -369,6 +373,25 @@ export class Tsdb {
 
   #assertOpen(): void {
     if (this.#closed) throw new TsdbClosedError(this.dir);
+  }
+}
+
+/** A set of refs, one bit each, as other threads get it. */
+class RefBits {
+  words = new Uint32Array(1024);
+
+  add(ref: number): void {
+    const at = ref >>> 5;
+    if (at >= this.words.length) {
+      const wider = new Uint32Array(Math.max(this.words.length * 2, at + 1));
+      wider.set(this.words);
+      this.words = wider;
+    }
+    this.words[at] = (this.words[at] as number) | (1 << (ref & 31));
+  }
+
+  has(ref: number): boolean {
+    return (((this.words[ref >>> 5] ?? 0) >>> (ref & 31)) & 1) !== 0;
   }
 }
 

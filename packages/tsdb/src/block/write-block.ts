@@ -125,7 +125,7 @@ export function sampleCount(encoding: ChunkEncoding, data: Uint8Array): number {
   return inHeader ? count & 0x3fff : count;
 }
 
-function syncDirectory(dir: string): void {
+export function syncDirectory(dir: string): void {
   const fd = openSync(dir, "r");
   try {
     fsyncSync(fd);

@@ -10,7 +10,7 @@ import {
   compareLabels,
   type Labels,
 } from "@torus/model";
-import type { BlockReader, RawBlockSeries } from "../block/block-reader.ts";
+import { BlockReader, type RawBlockSeries } from "../block/block-reader.ts";
 import type { TsdbBlockMeta } from "../block/meta.ts";
 import { writeBlock } from "../block/write-block.ts";
 import { keepSamples } from "../chunkenc/chunk-samples.ts";
@@ -46,6 +46,19 @@ export function compactBlocks(
     compaction: compactionOf(metas),
     now,
   });
+}
+
+/** `compactBlocks` of the blocks in these directories. */
+export function compactBlockDirectories(
+  dir: string,
+  blocks: readonly string[],
+  now: number,
+): Promise<TsdbBlockMeta | null> {
+  return compactBlocks(
+    dir,
+    blocks.map((block) => new BlockReader(block)),
+    now,
+  );
 }
 
 function compactionOf(metas: readonly TsdbBlockMeta[]): TsdbBlockMeta["compaction"] {

@@ -8,6 +8,7 @@
 import type { WriteRequestBuffer } from "@torus/kernels";
 import type { ChunkQueryable, ChunkSelect, ChunkSeries, LabelSelect } from "@torus/model";
 import { type AppendCounts, Appender } from "./append.ts";
+import { type ClosedRange, closeRange } from "./close-range.ts";
 import { truncateHead } from "./gc.ts";
 import type { LateSamples } from "./late-samples.ts";
 import { NumberedSeries } from "./numbered-series.ts";
@@ -107,6 +108,26 @@ export class Head implements ChunkQueryable {
   }
   labelValues(name: string, select: LabelSelect): Promise<string[]> {
     return this.#reader.labelValues(name, select);
+  }
+
+  /** The memory that addresses of series and chunks are of, shared with other threads. */
+  get memory(): ArrayBufferLike {
+    return this.#state.kernel.memory.buffer;
+  }
+
+  /** See `closeRange`. */
+  closeRange(mint: number, end: number, others: ReadonlySet<number>): Promise<ClosedRange> {
+    return closeRange(this.#state, mint, end, others);
+  }
+
+  /** The series' address, 0 when there is none with this ref. */
+  addressOf(ref: number): number {
+    return this.#state.table.get(ref);
+  }
+
+  /** Refs of all series, some at a time; series may come and go meanwhile. */
+  refs(): Iterable<[ref: number, address: number]> {
+    return this.#state.table.entries();
   }
 
   /** See `truncateHead`. */

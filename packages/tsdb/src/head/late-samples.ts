@@ -166,6 +166,17 @@ export class LateSamples implements ChunkQueryable {
     }
   }
 
+  sealedRefs(): Iterable<number> {
+    return this.#sealed.keys();
+  }
+
+  /** What a cut writes, series by series. */
+  *sealedChunks(): Generator<[ref: number, chunks: Chunk[]]> {
+    for (const [ref, columns] of this.#sealed) {
+      yield [ref, columns.chunks(Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY)];
+    }
+  }
+
   /** The sealed samples are in a block now. */
   dropSealed(): void {
     for (const { count } of this.#sealed.values()) this.count -= count;
@@ -189,15 +200,6 @@ export class LateSamples implements ChunkQueryable {
         yield [ref, times.subarray(0, count), values.subarray(0, count)];
       }
     }
-  }
-
-  /** What a cut writes: the sealed samples only. */
-  get sealed(): ChunkQueryable {
-    return {
-      selectChunks: (select) => this.#select(select, [this.#sealed]),
-      labelNames: (select) => this.labelNames(select),
-      labelValues: (name, select) => this.labelValues(name, select),
-    };
   }
 
   selectChunks(select: ChunkSelect): AsyncIterable<readonly ChunkSeries[]> {

@@ -40,6 +40,12 @@ export function newestClosed(k: Kernel, series: number): number {
   return k.words[(series + NEWEST_CLOSED) >>> 2] as number;
 }
 
+/** Time of the open chunk's first sample in ms; Infinity when no chunk is open. */
+export function openChunkStart(k: Kernel, series: number): number {
+  const slot = k.words[(series + OPEN_SLOT) >>> 2] as number;
+  return slot === 0 ? Number.POSITIVE_INFINITY : Number(k.view.getBigInt64(slot, true));
+}
+
 export function openSamples(k: Kernel, series: number): number {
   return k.view.getUint16(series + OPEN_SAMPLES, true);
 }

@@ -1,0 +1,27 @@
+/** What runs beside ingestion, in the storage worker: work on files that would hold up requests. All of it is synchronous. */
+
+import type { TsdbBlockMeta } from "../block/meta.ts";
+import { compactBlockDirectories } from "../compact/compact.ts";
+import { type CheckpointInput, writeCheckpoint } from "../db-checkpoint.ts";
+import { type CutInput, cutBlock } from "./cut-block.ts";
+
+export type Jobs = {
+  cut: { input: CutInput; result: TsdbBlockMeta | null };
+  compact: {
+    input: { dir: string; blocks: readonly string[]; now: number };
+    result: TsdbBlockMeta | null;
+  };
+  checkpoint: { input: CheckpointInput; result: void };
+};
+
+export type JobKind = keyof Jobs;
+
+export const JOBS: {
+  readonly [K in JobKind]: (
+    input: Jobs[K]["input"],
+  ) => Jobs[K]["result"] | Promise<Jobs[K]["result"]>;
+} = {
+  cut: cutBlock,
+  compact: ({ dir, blocks, now }) => compactBlockDirectories(dir, blocks, now),
+  checkpoint: writeCheckpoint,
+};
