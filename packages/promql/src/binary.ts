@@ -24,6 +24,7 @@ import {
   braced,
   type Column,
   dropMetadata,
+  joined,
   labelsKey,
   newColumn,
   onlyLabels,
@@ -249,7 +250,7 @@ export function setOperation(
     const there = presence.get(labelsKey(signature(column.labels)));
     return masked(column, (i) => (there?.[i] === 1) === (node.op === "and"));
   });
-  return node.op === "or" ? [...left, ...out] : out;
+  return node.op === "or" ? joined([...left, ...out]) : out;
 }
 
 /** A vector and a vector with matching. @throws {QueryExecutionError} when a match is not unique. */

@@ -94,17 +94,30 @@ export function withLabel(labels: Labels, name: string, value: string): Labels {
 }
 
 /**
- * Joins columns of equal labels, which a function that drops or changes labels can make.
+ * Joins columns of equal labels, which a function that drops or changes labels can make, and `or` whose sides have
+ * the same series at different steps.
  * @throws {QueryExecutionError} when two have a sample at the same step.
  */
 export function joined(columns: readonly Column[]): Column[] {
   const byKey = new Map<string, Column>();
+  // Columns may be a common subexpression's, which others read too: what is changed is a copy.
+  const copies = new Set<Column>();
   for (const column of columns) {
     const key = labelsKey(column.labels);
-    const first = byKey.get(key);
+    let first = byKey.get(key);
     if (first === undefined) {
       byKey.set(key, column);
       continue;
+    }
+    if (!copies.has(first)) {
+      first = {
+        ...first,
+        present: first.present.slice(),
+        values: first.values.slice(),
+        histograms: first.histograms?.slice() ?? null,
+      };
+      copies.add(first);
+      byKey.set(key, first);
     }
     for (let i = 0; i < column.present.length; i++) {
       if (column.present[i] === 0) continue;

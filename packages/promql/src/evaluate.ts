@@ -38,7 +38,7 @@ import {
   newColumn,
 } from "./column.ts";
 import { labelsOfAbsent } from "./functions/absent.ts";
-import { dateFunctions, elementwise } from "./functions/elementwise.ts";
+import { dateFunctions, elementwise, larger, smaller } from "./functions/elementwise.ts";
 import { checkExtension, type Extension, extended, extendedKernel } from "./functions/extended.ts";
 import {
   fractionOfHistograms,
@@ -327,7 +327,7 @@ export class Evaluation {
       case "max_of": {
         const a = await this.scalar(first as Expr, grid);
         const b = await this.scalar(second as Expr, grid);
-        const pick = expr.func.name === "min_of" ? Math.min : Math.max;
+        const pick = expr.func.name === "min_of" ? smaller : larger;
         return a.map((value, i) => pick(value, b[i] as number));
       }
       case "scalar": {

@@ -11,6 +11,15 @@ function round(value: number, to: number): number {
   return Math.floor(value * inverse + 0.5) / inverse;
 }
 
+/** The extreme of two as Go has it: an infinity that decides wins over NaN. */
+export function larger(a: number, b: number): number {
+  return a === Infinity || b === Infinity ? Infinity : Math.max(a, b);
+}
+
+export function smaller(a: number, b: number): number {
+  return a === -Infinity || b === -Infinity ? -Infinity : Math.min(a, b);
+}
+
 const date =
   (read: (date: Date) => number): Elementwise =>
   (value) =>
@@ -59,8 +68,8 @@ export const elementwise: ReadonlyMap<string, Elementwise> = new Map<string, Ele
   ["sqrt", Math.sqrt],
   ["tan", Math.tan],
   ["tanh", Math.tanh],
-  ["clamp", (value, min, max) => (max < min ? undefined : Math.max(min, Math.min(max, value)))],
-  ["clamp_max", (value, max) => Math.min(max, value)],
-  ["clamp_min", (value, min) => Math.max(min, value)],
+  ["clamp", (value, min, max) => (max < min ? undefined : larger(min, smaller(max, value)))],
+  ["clamp_max", (value, max) => smaller(max, value)],
+  ["clamp_min", (value, min) => larger(min, value)],
   ["round", (value, to) => round(value, Number.isNaN(to) ? 1 : to)],
 ]);
