@@ -40,6 +40,8 @@ export {
 } from "./labels.ts";
 export type { MatchType } from "./matcher.ts";
 export { Matcher, MatcherRegexError } from "./matcher.ts";
+export { parseRelabelConfigs, RelabelConfigError, type RelabelRule } from "./relabel/config.ts";
+export { type Relabel, relabelWith } from "./relabel/relabel.ts";
 export { isStale, STALE_NAN_HIGH, STALE_NAN_LOW, setStale, wordsOf } from "./staleness.ts";
 export type {
   Chunk,
