@@ -31,11 +31,16 @@ const { values: flags } = parseArgs({
   options: {
     series: { type: "string", default: "100000" },
     rounds: { type: "string", default: "20" },
+    /** For the receivers' Node, separated by blanks: --node-flags="--cpu-prof --cpu-prof-dir=/tmp/profiles". */
+    "node-flags": { type: "string", default: "" },
+    /** For the receivers: --receive-flags="--receive.replication-protocol=protobuf". */
+    "receive-flags": { type: "string", default: "" },
     only: { type: "string", default: "torus-1,torus-3-rf1,torus-3-rf2,prometheus,victoria" },
   },
 });
 const series = Number(flags.series);
 const rounds = Number(flags.rounds);
+const words = (text: string) => text.split(" ").filter((word) => word !== "");
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
 type Server = { processes: RunningProcess[]; urls: string[] };
@@ -59,6 +64,7 @@ async function torus(dir: string, nodes: number, replicationFactor: number): Pro
         name: `receive-${i}`,
         command: process.execPath,
         args: [
+          ...words(flags["node-flags"]),
           torusProgram(),
           "receive",
           `--grpc-address=${grpc}`,
@@ -70,6 +76,7 @@ async function torus(dir: string, nodes: number, replicationFactor: number): Pro
           `--receive.hashrings-file=${hashrings}`,
           "--receive.hashrings-algorithm=ketama",
           `--receive.replication-factor=${replicationFactor}`,
+          ...words(flags["receive-flags"]),
         ],
         readyUrl: `http://${http}/-/ready`,
       }),

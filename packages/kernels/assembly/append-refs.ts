@@ -2,7 +2,7 @@
 // `headPrepare` for series that are known to be there: judges each sample, notes accepted ones as rows and as a
 // samples record of the log. `headCommit` and `headRollback` do the rest.
 
-import { LATE_ROW, ROW, putVarint, OUT_OF_ORDER, TOO_OLD, TOO_FAR_IN_FUTURE, CONFLICT, DUPLICATE } from "./head";
+import { LATE_ROW, ROW, find, putVarint, OUT_OF_ORDER, TOO_OLD, TOO_FAR_IN_FUTURE, CONFLICT, DUPLICATE } from "./head";
 import { afterVarint, readVarint } from "./walk";
 import { HAS_SAMPLE, SLOT_CLASS_MASK } from "./xor";
 
@@ -42,6 +42,26 @@ export function numberedMaxTime(): f64 {
   return <f64>highest;
 }
 
+/**
+ * Binds numbers (`numbers`: number + 1 of each entry, or 0) to the series of a request that was just appended: an
+ * entry of `series` is u32 address, u32 ref. Entries whose series is not there are passed over.
+ */
+export function numberedBind(head: usize, detail: usize, numbers: usize, count: i32, series: usize): void {
+  const last = load<u32>(head, 12);
+  // The first is looked up by its hash, the others follow each other as the append left them.
+  store<u32>(head, 0, 12);
+  for (let e = 0; e < count; e++) {
+    const number = <usize>load<u32>(numbers + (<usize>e << 2));
+    if (number == 0) continue;
+    const more = detail + (<usize>e << 4);
+    const one = find(head, load<u32>(more), load<u32>(more, 4));
+    if (one == 0) continue;
+    store<u32>(series + ((number - 1) << 3), <u32>one);
+    store<u32>(series + ((number - 1) << 3), load<u32>(one, 12), 4);
+  }
+  store<u32>(head, last, 12);
+}
+
 /** Begins a message whose rows stand at `at`. */
 export function numberedBegin(at: usize, baseTime: i64): void {
   position = at;
@@ -60,8 +80,8 @@ function reject(entry: usize, counts: usize, verdict: u32): void {
 }
 
 /**
- * Prepares rows until `count` of the message are done or `rows` or `lateRows` are full. `series` has a u32 address for
- * each of `known` numbers, 0 for none. `verdicts` has an entry of the request table's form for each row of the
+ * Prepares rows until `count` of the message are done or `rows` or `lateRows` are full. `series` has an
+ * entry for each of `known` numbers, with address 0 for none. `verdicts` has an entry of the request table's form for each row of the
  * message. Returns the number of head rows, or -1 for a message that is cut short.
  */
 export function numberedPrepare(
@@ -97,7 +117,7 @@ export function numberedPrepare(
     time += <i64>(rawTime >> 1) ^ -(<i64>(rawTime & 1));
     const index = <u32>done;
     done++;
-    const one: usize = <u64>number < <u64>known ? <usize>load<u32>(series + (<usize>number << 2)) : <usize>0;
+    const one: usize = <u64>number < <u64>known ? <usize>load<u32>(series + (<usize>number << 3)) : <usize>0;
     // Whatever else a series' flags may say is for the append that sees its labels.
     if (one == 0 || (load<u8>(one, 63) & ~(SLOT_CLASS_MASK | HAS_SAMPLE)) != 0) {
       store<u32>(entry, UNKNOWN, 24);

@@ -8,11 +8,11 @@ export {
   seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass,
 } from "./head";
 export {
-  numberedBegin, numberedDone, numberedFailedRows, numberedLateRows, numberedMaxTime, numberedMinTime, numberedPosition,
+  numberedBegin, numberedBind, numberedDone, numberedFailedRows, numberedLateRows, numberedMaxTime, numberedMinTime, numberedPosition,
   numberedPrepare, numberedRecordEnd, numberedUnknown,
 } from "./append-refs";
 export {
-  refsBaseTime, refsCount, refsEntry, refsFind, refsForgetSections, refsFree, refsNew, refsRest, refsRows, refsRowsEnd,
+  refsBaseTime, refsCount, refsEntry, refsFind, refsFlags, refsForgetSections, refsFree, refsNew, refsRest, refsRows, refsRowsEnd,
   refsSeenSince,
 } from "./series-refs";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";

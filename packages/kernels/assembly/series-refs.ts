@@ -110,6 +110,12 @@ function create(refs: usize, labels: usize, length: usize): usize {
   return entry;
 }
 
+let allFlags: u32 = 0;
+/** The flags of all entries of the last `refsFind`. */
+export function refsFlags(): u32 {
+  return allFlags;
+}
+
 /**
  * Looks up, or makes as long as there are fewer than `limit`, the number of every entry of a request's table, and
  * writes (u32 number or NONE, i32 section or -1) for each to `found`. Returns how many sections are not known.
@@ -118,8 +124,10 @@ export function refsFind(
   refs: usize, table: usize, detail: usize, entries: i32, limit: u32, generation: u32, found: usize,
 ): i32 {
   let open = 0;
+  allFlags = 0;
   for (let e = 0; e < entries; e++) {
     const flags = load<u32>(table + (<usize>e << 5), 16);
+    allFlags |= flags;
     const more = detail + (<usize>e << 4);
     const length = <usize>load<u32>(more, 4);
     let entry: usize = 0;

@@ -1,6 +1,7 @@
 export { crc32c, xxh64 } from "./checksums.ts";
 export { Kernel, KernelMemoryError, kernel, SLACK_BYTES } from "./load.ts";
 export {
+  entryHash,
   type FoundSeries,
   NO_NUMBER,
   type NumberedRows,
@@ -14,7 +15,7 @@ export {
   snappyDecode,
   snappyEncode,
 } from "./snappy.ts";
-export { SERIES_WORDS, SeriesFlag, SeriesWord, Verdict } from "./write-request.ts";
+export { SERIES_WORDS, SeriesFlag, SeriesWord, VERDICTS, Verdict } from "./write-request.ts";
 export {
   setWriteBufferLimit,
   TooManySeriesError,

@@ -119,6 +119,7 @@ export type KernelExports = {
     generation: number,
     found: number,
   ): number;
+  refsFlags(): number;
   refsRows(
     table: number,
     detail: number,
@@ -134,6 +135,7 @@ export type KernelExports = {
   refsRest(): number;
   refsBaseTime(): bigint;
   numberedBegin(at: number, baseTime: bigint): void;
+  numberedBind(head: number, detail: number, numbers: number, count: number, series: number): void;
   numberedPrepare(
     series: number,
     known: number,

@@ -9,8 +9,9 @@
  * Numbers count up from 0 and are never given out twice; the labels of each stay until `free`.
  */
 
-import { type Kernel, kernel } from "./load.ts";
-import type { WriteRequestBuffer } from "./write-request-buffer.ts";
+import { type Kernel, kernel, SLACK_BYTES } from "./load.ts";
+import { SERIES_WORDS, SeriesWord } from "./write-request.ts";
+import { DETAIL_BYTES, type WriteRequestBuffer } from "./write-request-buffer.ts";
 
 /** Instead of a number: the labels are not in the form that is numbered, or there are too many series. */
 export const NO_NUMBER = 0xffffffff;
@@ -31,6 +32,8 @@ export type FoundSeries = {
   readonly address: number;
   /** Entries whose section is not known. */
   readonly open: number;
+  /** `SeriesFlag` bits that any entry has. */
+  readonly flags: number;
 };
 
 export type NumberedRows = {
@@ -45,6 +48,34 @@ export type NumberedRows = {
   rest: Uint32Array;
 };
 
+/**
+ * The ring's hash of one entry, as a walk with the tenant's name would have it: low and high half.
+ *
+ * @param tenant The tenant's name in UTF-8.
+ */
+export function entryHash(
+  request: WriteRequestBuffer,
+  index: number,
+  tenant: Uint8Array,
+): readonly [low: number, high: number] {
+  const k = kernel();
+  const at = room(k, areas.hash, ENTRY_AREA + tenant.length + SLACK_BYTES);
+  k.bytes.set(tenant, at + ENTRY_AREA);
+  const table = request.series;
+  const start = table[index * SERIES_WORDS + SeriesWord.START] as number;
+  const end = start + (table[index * SERIES_WORDS + SeriesWord.LENGTH] as number);
+  const detail = at + SERIES_WORDS * 4;
+  k.exports.walkRequest(start, end, at + ENTRY_AREA, tenant.length, at, detail, 0, 1);
+  const words = k.words;
+  return [
+    words[(at >>> 2) + SeriesWord.HASH_LOW] as number,
+    words[(at >>> 2) + SeriesWord.HASH_HIGH] as number,
+  ];
+}
+
+/** One entry of each of a request's two tables. */
+const ENTRY_AREA = SERIES_WORDS * 4 + DETAIL_BYTES + 16;
+
 /** Areas that all calls use in turn: from find to the last rows of a request is one synchronous step. */
 const areas = {
   found: { at: 0, size: 0 },
@@ -52,6 +83,7 @@ const areas = {
   rows: { at: 0, size: 0 },
   order: { at: 0, size: 0 },
   rest: { at: 0, size: 0 },
+  hash: { at: 0, size: 0 },
 };
 const KEPT_BYTES = 4 << 20;
 
@@ -112,7 +144,7 @@ export class SeriesRefs {
       address,
     );
     const words = new Int32Array(k.memory.buffer, address, count * 2);
-    return { words, address, open };
+    return { words, address, open, flags: k.exports.refsFlags() >>> 0 };
   }
 
   setSection(number: number, section: number): void {

@@ -6,6 +6,7 @@ import { snappyEncode } from "@torus/encoding";
 import { Hashring, parseHashrings } from "@torus/hashring";
 import {
   BodyTooLargeError,
+  entryHash,
   outline,
   SnappyCorruptError,
   TooManySeriesError,
@@ -73,13 +74,22 @@ test.each(["rw1/", "rw2/"])(
       expectExpected(() =>
         decode([snappyEncode(bytes)], 1 << 20, tenant, (request) => {
           const placement = ring.placement("t");
-          const { shares } = routeRequest(request, placement, { from: 0, to: 2 });
+          const all = () =>
+            Int32Array.from({ length: request.count }, (_, index) =>
+              placement.section(...entryHash(request, index, tenant)),
+            );
+          const { shares } = routeRequest(
+            request,
+            placement,
+            { from: 0, to: 2 },
+            { flags: ~0, all },
+          );
           for (const share of shares) {
-            const forwarded = forwardedRequest(request, share, tenant);
+            const forwarded = forwardedRequest(request, share.series, tenant, 2);
             // What is forwarded is again a request of the same series.
             withRawRequest(forwarded, (again) => {
               expect(again.walk(tenant)).toBe(share.series.length);
-              expect(outline(again)).toMatchObject({ tenant: "t", replica: share.copy + 1 });
+              expect(outline(again)).toMatchObject({ tenant: "t", replica: 2 });
             });
           }
         }),

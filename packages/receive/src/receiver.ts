@@ -8,7 +8,7 @@ import { labelsFromObject } from "@torus/model";
 import {
   ConfigError,
   type ConfigSource,
-  type GrpcClient,
+  type DuplexGrpcClient,
   type GrpcMethods,
   type Logger,
   type RawHandler,
@@ -19,12 +19,14 @@ import {
 import { type StoreSource, storeMethods } from "@torus/store";
 import type { Registry } from "prom-client";
 import { FairGate } from "./fair-gate.ts";
+import { ForwardedSeries } from "./forwarded-series.ts";
 import { remoteWriteMethods } from "./grpc.ts";
 import { remoteWriteHandler } from "./http.ts";
 import { Limiter } from "./limiter.ts";
 import { parseLimits } from "./limits.ts";
 import { createReceiveMetrics, type ReceiveMetrics, registerTenantMetrics } from "./metrics.ts";
 import { Peers } from "./peers.ts";
+import { recordMethods } from "./record-service.ts";
 import { RingSource } from "./ring-source.ts";
 import { Tenants, type TenantsOptions } from "./tenants.ts";
 import { Writer } from "./write.ts";
@@ -41,8 +43,14 @@ export type ReceiverOptions = {
   replicationFactor: number;
   /** The address under which the ring knows this process; "" for none. */
   localEndpoint: string;
-  forward: { timeoutMs: number; maxBackoffMs: number; maxInflightBytes: number };
-  connect: (address: string) => GrpcClient;
+  forward: {
+    timeoutMs: number;
+    maxBackoffMs: number;
+    maxInflightBytes: number;
+    /** Whether to ship records to the peers that take them. */
+    records: boolean;
+  };
+  connect: (address: string) => DuplexGrpcClient;
   http: {
     tenantHeader: string;
     replicaHeader: string;
@@ -85,6 +93,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     now,
     random: Math.random,
   });
+  const forwarded = new ForwardedSeries(now, (slot) => peers.forget(slot));
   const ring = await RingSource.open({
     source: options.hashrings,
     algorithm: options.algorithm,
@@ -101,7 +110,10 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
   const closeAll = async () => {
     for (const close of parts.splice(0).reverse()) await close();
   };
-  parts.push(() => peers.close());
+  parts.push(() => {
+    peers.close();
+    forwarded.close();
+  });
   if (ring !== null) parts.push(() => ring.stop());
 
   const limiter = new Limiter(metrics, now);
@@ -129,6 +141,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
   const writer = new Writer({
     hashring: ring === null ? null : () => ring.current,
     peers,
+    forwarded,
     localEndpoint,
     metrics,
     log,
@@ -142,6 +155,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     tenants,
     grpcMethods: {
       ...remoteWriteMethods(common),
+      ...(tenants === null ? {} : recordMethods({ tenants, notReady })),
       ...storeMethods({
         componentType: "receive",
         sources: () => (tenants === null ? [] : storeSources(tenants)),

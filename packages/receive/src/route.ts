@@ -1,6 +1,6 @@
 /**
- * From the walked request to its owners: hash → section → owner of each copy, as lists of series by owner and copy.
- * A forwarded body is the series' own bytes, copied in runs; nothing is decoded or encoded again:
+ * From the walked request to its owners: hash → section → owner of each copy, as lists of series by owner. A forwarded
+ * body is the series' own bytes, copied in runs; nothing is decoded or encoded again:
  *
  *     thanos.WriteRequest { TimeSeries timeseries = 1 (the ranges), string tenant = 2, int64 replica = 3 }
  */
@@ -16,14 +16,19 @@ const REFUSED_FLAGS =
   SeriesFlag.INVALID_UTF8 |
   SeriesFlag.UNSORTED;
 
+/** Section of a series that nobody takes. */
+const REFUSED = -1;
+
+/** What one node gets: each series once, whichever copy of it that is. */
 export type Share = {
   /** Index into the placement's endpoints. */
   endpoint: number;
-  /** From 0. */
-  copy: number;
-  /** Indexes of series, ascending. */
+  /** Indexes of series, ascending. Nodes that get the same share one array. */
   series: Uint32Array;
 };
+
+/** The copies to make: all of them, or the one that a router asked for. */
+export type Copies = { from: number; to: number };
 
 export type Route = {
   shares: Share[];
@@ -31,68 +36,122 @@ export type Route = {
   refused: number[];
 };
 
-/** @param copies The copies to make: all of them, or the one that a router asked for. */
+/** Where the ring puts the series of a request. */
+export type Sections = {
+  /** `SeriesFlag` bits that any of them has. */
+  flags: number;
+  /** The section of each; not asked for where every node owns every series. */
+  all: () => Int32Array;
+};
+
 export function routeRequest(
   request: WriteRequestBuffer,
   placement: Placement,
-  copies: { from: number; to: number },
+  copies: Copies,
+  sections: Sections,
 ): Route {
   const { owners, endpoints, copies: perSection } = placement;
-  const table = request.series;
-  const count = request.count;
-  const refused: number[] = [];
-  const sizes = new Uint32Array(endpoints.length * perSection);
-  const sections = new Int32Array(count);
+  const { count } = request;
+  const refused = refusedSeries(request, sections.flags);
+  if (copies.to - copies.from === endpoints.length) {
+    const series = routed(count, refused);
+    if (series.length === 0) return { shares: [], refused };
+    return { shares: endpoints.map((_, endpoint) => ({ endpoint, series })), refused };
+  }
+  const bySeries = sections.all();
+  for (const index of refused) bySeries[index] = REFUSED;
+  const sizes = new Uint32Array(endpoints.length);
   for (let i = 0; i < count; i++) {
-    const at = i * SERIES_WORDS;
-    if (((table[at + SeriesWord.FLAGS] as number) & REFUSED_FLAGS) !== 0) {
-      sections[i] = -1;
-      refused.push(i);
-      continue;
-    }
-    const section = placement.section(
-      table[at + SeriesWord.HASH_LOW] as number,
-      table[at + SeriesWord.HASH_HIGH] as number,
-    );
-    sections[i] = section;
+    const section = bySeries[i] as number;
+    if (section === REFUSED) continue;
     for (let copy = copies.from; copy < copies.to; copy++) {
-      const slot = (owners[section * perSection + copy] as number) * perSection + copy;
-      sizes[slot] = (sizes[slot] as number) + 1;
+      const owner = owners[section * perSection + copy] as number;
+      sizes[owner] = (sizes[owner] as number) + 1;
     }
   }
-  const bySlot = Array.from(sizes, (size) => (size === 0 ? null : new Uint32Array(size)));
+  const byOwner = Array.from(sizes, (size) => (size === 0 ? null : new Uint32Array(size)));
   sizes.fill(0);
   for (let i = 0; i < count; i++) {
-    const section = sections[i] as number;
-    if (section < 0) continue;
+    const section = bySeries[i] as number;
+    if (section === REFUSED) continue;
     for (let copy = copies.from; copy < copies.to; copy++) {
-      const slot = (owners[section * perSection + copy] as number) * perSection + copy;
-      const at = sizes[slot] as number;
-      (bySlot[slot] as Uint32Array)[at] = i;
-      sizes[slot] = at + 1;
+      const owner = owners[section * perSection + copy] as number;
+      const at = sizes[owner] as number;
+      (byOwner[owner] as Uint32Array)[at] = i;
+      sizes[owner] = at + 1;
     }
   }
   const shares: Share[] = [];
-  for (const [slot, series] of bySlot.entries()) {
-    if (series === null) continue;
-    shares.push({ endpoint: Math.floor(slot / perSection), copy: slot % perSection, series });
+  for (const [endpoint, series] of byOwner.entries()) {
+    if (series !== null) shares.push({ endpoint, series });
   }
   return { shares, refused };
+}
+
+function refusedSeries(request: WriteRequestBuffer, flags: number): number[] {
+  const refused: number[] = [];
+  if ((flags & REFUSED_FLAGS) === 0) return refused;
+  const table = request.series;
+  for (let i = 0; i < request.count; i++) {
+    if (((table[i * SERIES_WORDS + SeriesWord.FLAGS] as number) & REFUSED_FLAGS) !== 0) {
+      refused.push(i);
+    }
+  }
+  return refused;
+}
+
+/** All indexes below `count` but the refused ones, which are ascending. */
+function routed(count: number, refused: readonly number[]): Uint32Array {
+  const out = new Uint32Array(count - refused.length);
+  let skip = 0;
+  for (let i = 0, at = 0; i < count; i++) {
+    if (refused[skip] === i) skip++;
+    else out[at++] = i;
+  }
+  return out;
+}
+
+/** A share by the number of the copy, from 0: a foreign receiver may look up again which copy it was given. */
+export function byCopy(
+  share: Share,
+  placement: Placement,
+  copies: Copies,
+  sections: Int32Array,
+): { copy: number; series: Uint32Array }[] {
+  const { owners, copies: perSection } = placement;
+  const lists = Array.from({ length: copies.to }, (): number[] => []);
+  for (const index of share.series) {
+    const section = sections[index] as number;
+    for (let copy = copies.from; copy < copies.to; copy++) {
+      if (owners[section * perSection + copy] === share.endpoint) lists[copy]?.push(index);
+    }
+  }
+  return lists.flatMap((list, copy) =>
+    list.length === 0 ? [] : [{ copy, series: Uint32Array.from(list) }],
+  );
 }
 
 /** The message for a peer, of memory of its own: the request's may be released after this. */
 export function forwardedRequest(
   request: WriteRequestBuffer,
-  share: Share,
+  series: Uint32Array,
   tenant: Uint8Array,
+  replica: number,
+): Uint8Array {
+  return seriesFields(request, series, tailFields(tenant, replica));
+}
+
+/** The field bytes of these series, and `tail` behind them. */
+export function seriesFields(
+  request: WriteRequestBuffer,
+  series: Uint32Array,
+  tail: Uint8Array,
 ): Uint8Array {
   const table = request.series;
-  const { series, copy } = share;
   let size = 0;
   for (let i = 0; i < series.length; i++) {
     size += table[(series[i] as number) * SERIES_WORDS + SeriesWord.LENGTH] as number;
   }
-  const tail = tailFields(tenant, copy + 1);
   const message = Buffer.allocUnsafe(size + tail.length);
   const base = request.bodyStart;
   const body = request.bytes(base, request.bodyLength);
@@ -112,7 +171,7 @@ export function forwardedRequest(
   return message;
 }
 
-function tailFields(tenant: Uint8Array, replica: number): Uint8Array {
+export function tailFields(tenant: Uint8Array, replica: number): Uint8Array {
   const out: number[] = [0x12];
   pushVarint(out, tenant.length);
   for (const byte of tenant) out.push(byte);

@@ -60,7 +60,7 @@ export class Node {
       algorithm: "ketama",
       replicationFactor: 1,
       localEndpoint: this.address,
-      forward: { timeoutMs: 2000, maxBackoffMs: 200, maxInflightBytes: 64 << 20 },
+      forward: { timeoutMs: 2000, maxBackoffMs: 200, maxInflightBytes: 64 << 20, records: true },
       connect: (address) => createGrpcClient(address, { maxMessageBytes: 1 << 20 }),
       http: {
         tenantHeader: "THANOS-TENANT",

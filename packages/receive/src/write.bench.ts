@@ -13,6 +13,7 @@ import { Registry } from "prom-client";
 import { afterAll, bench, describe } from "vitest";
 import { Cause } from "./cause.ts";
 import { withSnappyRequest } from "./decode.ts";
+import { ForwardedSeries } from "./forwarded-series.ts";
 import { createReceiveMetrics } from "./metrics.ts";
 import { Peers } from "./peers.ts";
 import { quiet, writeBody } from "./test-cluster.ts";
@@ -72,8 +73,12 @@ async function writer(name: string, endpoints: readonly string[], replicationFac
       serverStream: () => {
         throw new GrpcError(GrpcStatus.UNIMPLEMENTED, "no streams here");
       },
+      duplex: () => {
+        throw new GrpcError(GrpcStatus.UNIMPLEMENTED, "no records here");
+      },
       close: () => undefined,
     }),
+    records: false,
     timeoutMs: 5000,
     maxBackoffMs: 5000,
     maxInflightBytes: 64 << 20,
@@ -83,6 +88,7 @@ async function writer(name: string, endpoints: readonly string[], replicationFac
   const write = new Writer({
     hashring: () => ring,
     peers,
+    forwarded: new ForwardedSeries(Date.now, () => undefined),
     localEndpoint: "a:1",
     metrics,
     log: quiet,

@@ -1,20 +1,27 @@
 /**
  * One write from the walked request to its answer: the local share goes straight into the TSDB, each other owner
- * gets one RemoteWrite per copy, and the answer is due when every series is decided. What is still on its way then
- * runs on until its own deadline.
+ * gets its share as records or as RemoteWrite, and the answer is due when every series is decided. What is still on
+ * its way then runs on until its own deadline.
  */
 
 import type { Hashring, Placement } from "@torus/hashring";
-import { SERIES_WORDS, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
+import {
+  type FoundSeries,
+  SERIES_WORDS,
+  SeriesWord,
+  type WriteRequestBuffer,
+} from "@torus/kernels";
 import { errorText, type Logger } from "@torus/server";
 import { Cause, causeOfError, codesOf } from "./cause.ts";
+import type { ForwardedSeries, TenantSeries } from "./forwarded-series.ts";
 import { describeRefused, writeLocal } from "./local.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
-import type { Peers } from "./peers.ts";
+import type { Peer, Peers } from "./peers.ts";
 import { WriteDecision, writeQuorum } from "./quorum.ts";
-import { forwardedRequest, routeRequest, type Share } from "./route.ts";
+import { byCopy, type Copies, forwardedRequest, routeRequest } from "./route.ts";
+import { makeShipment } from "./shipment.ts";
 import type { Tenant } from "./tenants.ts";
-import { decodeVerdicts, type SeriesCauses } from "./verdicts.ts";
+import type { SeriesCauses } from "./verdicts.ts";
 
 export type WriteResult = {
   cause: Cause;
@@ -47,11 +54,27 @@ export type WriterOptions = {
   /** Undefined without a hashring: everything is stored here. */
   hashring: (() => Hashring | undefined) | null;
   peers: Peers;
+  forwarded: ForwardedSeries;
   /** The address under which the ring knows this process; "" for a router. */
   localEndpoint: string;
   metrics: ReceiveMetrics;
   log: Logger;
   now: () => number;
+};
+
+/** What is being written, and what the steps of its distribution share. */
+type Distribution = {
+  request: WriteRequestBuffer;
+  tenant: { name: string; bytes: Uint8Array; local: Tenant | undefined };
+  placement: Placement;
+  copies: Copies;
+  sections: () => Int32Array;
+  series: TenantSeries;
+  found: FoundSeries;
+  decision: WriteDecision;
+  errors: string[];
+  /** Messages already made, by the series that they hold: several nodes may own the same. */
+  messages: Map<Uint32Array, Uint8Array>;
 };
 
 export class Writer {
@@ -87,15 +110,12 @@ export class Writer {
       throw new BadReplicaError(replica, ring.replicationFactor);
     }
     const placement = ring.placement(tenant.name);
+    if (placement.endpoints.length === 1 && this.#self(placement) === 0) {
+      return Promise.resolve(this.#storeAll(request, tenant, samples));
+    }
     const all = replica === 0;
     const copies = all ? { from: 0, to: placement.copies } : { from: replica - 1, to: replica };
     return this.#distribute(request, tenant, placement, copies, samples);
-  }
-
-  /** Whether where a series goes depends on its hash: not without a ring, nor with one node. */
-  needsHash(tenant: string): boolean {
-    const ring = this.#options.hashring?.();
-    return ring !== undefined && ring.placement(tenant).endpoints.length > 1;
   }
 
   /** Stores all series here, whoever owns them: for an ingestor, and for what a router sent. */
@@ -121,10 +141,18 @@ export class Writer {
     copies: { from: number; to: number },
     samples: Uint32Array,
   ): Promise<WriteResult> {
-    const { metrics } = this.#options;
+    const { metrics, forwarded } = this.#options;
     const made = copies.to - copies.from;
     const self = this.#self(placement);
-    const { shares, refused } = routeRequest(request, placement, copies);
+    const series = forwarded.of(tenant.name);
+    const found = series.find(request, placement);
+    let sections: Int32Array | undefined;
+    const allSections = () => (sections ??= series.sections(request, found, tenant.bytes));
+    const route = routeRequest(request, placement, copies, {
+      flags: found.flags,
+      all: allSections,
+    });
+    const { shares, refused } = route;
     const decision = new WriteDecision(request.count, made, writeQuorum(made));
     const errors: string[] = [];
     for (const index of refused) {
@@ -132,20 +160,64 @@ export class Writer {
       decision.refuse(index, Cause.CONFLICT);
     }
     if (refused.length > 0) errors.push(`${refused.length} × invalid labels`);
+    const messages = new Map<Uint32Array, Uint8Array>();
+    const all: Distribution = {
+      request,
+      tenant,
+      placement,
+      copies,
+      sections: allSections,
+      series,
+      found,
+      decision,
+      errors,
+      messages,
+    };
     // Messages first: they are made from the request's memory, and travel while this node appends.
     for (const share of shares) {
       if (share.endpoint === self && tenant.local !== undefined) continue;
-      const address = placement.endpoints[share.endpoint]?.address ?? "";
-      const message = forwardedRequest(request, share, tenant.bytes);
-      // Its failures are counted in the decision.
-      void this.#forward(address, message, share, decision, errors);
+      this.#send(all, share.endpoint, share.series);
     }
     for (const share of shares) {
       if (share.endpoint !== self || tenant.local === undefined) continue;
-      const stored = this.#storeShare(request, tenant.local, share.series, decision, errors);
+      const chosen = share.series.length === request.count ? null : share.series;
+      const stored = this.#storeShare(request, tenant.local, chosen, decision, errors);
       metrics.replications.inc({ result: stored ? "success" : "error" });
     }
     return decision.decided.then(() => this.#answer(tenant.name, decision, errors, samples));
+  }
+
+  /** Sends a share to its owner, in the form that the owner takes. All messages are made when this returns. */
+  #send(all: Distribution, endpoint: number, chosen: Uint32Array): void {
+    const { request, tenant, placement, copies, series, found, messages } = all;
+    const peer = this.#options.peers.get(placement.endpoints[endpoint]?.address ?? "");
+    const refusal = peer.refusal(0);
+    if (refusal !== undefined) {
+      void this.#forward(all, peer, chosen, () => Promise.reject(refusal));
+      return;
+    }
+    const link = peer.records();
+    if (link !== undefined) {
+      const registered = link.registered(series.slot);
+      const shipment = makeShipment(request, found, chosen, registered, series, tenant.bytes);
+      // Their failures are counted in the decision.
+      void this.#forward(all, peer, shipment.entries, () => peer.ship(link, shipment));
+      return;
+    }
+    if (peer.takesAnyCopy) {
+      let message = messages.get(chosen);
+      message ??= forwardedRequest(request, chosen, tenant.bytes, 1);
+      messages.set(chosen, message);
+      const whole = message;
+      void this.#forward(all, peer, chosen, () => peer.remoteWrite(whole, chosen.length));
+      return;
+    }
+    for (const each of byCopy({ endpoint, series: chosen }, placement, copies, all.sections())) {
+      const message = forwardedRequest(request, each.series, tenant.bytes, each.copy + 1);
+      void this.#forward(all, peer, each.series, () =>
+        peer.remoteWrite(message, each.series.length),
+      );
+    }
   }
 
   /** Appends and counts; returns whether all was stored. */
@@ -169,31 +241,28 @@ export class Writer {
     }
   }
 
+  /** @param entries Index of each series of the message; one may come several times, once for each sample. */
   async #forward(
-    address: string,
-    message: Uint8Array,
-    share: Share,
-    decision: WriteDecision,
-    errors: string[],
+    all: Distribution,
+    peer: Peer,
+    entries: Uint32Array,
+    send: () => Promise<SeriesCauses>,
   ): Promise<void> {
-    const { peers, metrics, now } = this.#options;
+    const { metrics, now } = this.#options;
+    const { decision, errors } = all;
     const started = now();
     try {
-      const answer = await peers.remoteWrite(address, message);
+      const failed = await send();
       metrics.forwardDelay.observe((now() - started) / 1000);
-      const failed = decodeVerdicts(answer, share.series.length) ?? [];
       metrics.forwardRequests.inc({ result: failed.length === 0 ? "success" : "error" });
       metrics.replications.inc({ result: failed.length === 0 ? "success" : "error" });
-      if (failed.length > 0) errors.push(`${address}: ${failed.length} series refused`);
-      const own = failed.map(
-        ([at, cause, samples]) => [share.series[at] as number, cause, samples] as const,
-      );
-      countShare(decision, share.series, 0, own);
+      if (failed.length > 0) errors.push(`${peer.address}: ${failed.length} series refused`);
+      countEntries(decision, entries, failed);
     } catch (error) {
       metrics.forwardRequests.inc({ result: "error" });
       metrics.replications.inc({ result: "error" });
       errors.push(errorText(error));
-      countWhole(decision, share.series, 0, causeOfError(error));
+      countEntries(decision, entries, [], causeOfError(error));
     }
   }
 
@@ -227,6 +296,36 @@ export class Writer {
       this.#selfIn.set(placement, self);
     }
     return self;
+  }
+}
+
+/**
+ * Counts one copy of each series that a message held, each once however many entries it had: those in `failed` with
+ * their gravest cause, the others as `rest`.
+ */
+function countEntries(
+  decision: WriteDecision,
+  entries: Uint32Array,
+  failed: SeriesCauses,
+  rest: Cause = Cause.STORED,
+): void {
+  const causes = new Map<number, Cause>();
+  const samples = new Map<number, number>();
+  for (const [at, cause, refused] of failed) {
+    const index = entries[at] as number;
+    causes.set(index, Math.max(causes.get(index) ?? 0, cause) as Cause);
+    samples.set(index, Math.min(MOST_SAMPLES, (samples.get(index) ?? 0) + refused));
+  }
+  for (const [index, refused] of samples) decision.noteRefused(index, refused);
+  let last = -1;
+  for (let i = 0; i < entries.length; i++) {
+    const index = entries[i] as number;
+    // The samples of a series stand side by side.
+    if (index === last) continue;
+    last = index;
+    const cause = causes.size === 0 ? rest : (causes.get(index) ?? rest);
+    if (cause !== Cause.STORED && causes.size === 0) decision.noteRefused(index, MOST_SAMPLES);
+    decision.count(index, cause);
   }
 }
 

@@ -21,6 +21,7 @@ export { reflectionMethods } from "./grpc/reflection.ts";
 export { GrpcServer, type GrpcServerOptions, type GrpcServerTls } from "./grpc/server.ts";
 export {
   type BidiHandler,
+  ConnectionLostError,
   type DuplexCall,
   type DuplexEvents,
   type DuplexGrpcClient,

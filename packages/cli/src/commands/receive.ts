@@ -120,6 +120,11 @@ const receiveFlags = {
       default: "5s",
       hidden: true,
     }),
+    "receive.replication-protocol": flag.choice(
+      "How samples go to other receivers: records, to those that take them, or protobuf always.",
+      ["records", "protobuf"],
+      { default: "records" },
+    ),
     "receive.forward.max-inflight-size": flag.bytes("Bytes on their way to one peer at most.", {
       default: "64MB",
       hidden: true,
@@ -191,6 +196,7 @@ export const receive = defineCommand({
           timeoutMs: config["receive-forward-timeout"],
           maxBackoffMs: config["receive-forward-max-backoff"],
           maxInflightBytes: config["receive.forward.max-inflight-size"],
+          records: config["receive.replication-protocol"] === "records",
         },
         connect: (address) =>
           createGrpcClient(address, { maxMessageBytes: config["grpc-max-message-size"] }),

@@ -10,6 +10,7 @@ import { parseAddress } from "../listen.ts";
 import { FrameReader, writeFrame } from "./framing.ts";
 import { formatTimeout, readStatus } from "./metadata.ts";
 import {
+  ConnectionLostError,
   type DuplexCall,
   type DuplexEvents,
   type DuplexGrpcClient,
@@ -378,7 +379,7 @@ class ClientCall {
     const text =
       cause?.message ?? (rst === undefined ? "connection lost" : `stream reset (${rst})`);
     const code = STATUS_OF_RESET[rst ?? -1] ?? GrpcStatus.UNAVAILABLE;
-    return new GrpcError(code, `${this.#address}: ${text}`, { cause });
+    return new ConnectionLostError(code, `${this.#address}: ${text}`, { cause });
   }
 }
 

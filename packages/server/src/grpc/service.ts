@@ -36,6 +36,14 @@ export class GrpcError extends Error {
   }
 }
 
+/** A client's call ended without a status: its connection did. The peer may have done what was asked, or not. */
+export class ConnectionLostError extends GrpcError {
+  constructor(code: GrpcStatus, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+    this.name = "ConnectionLostError";
+  }
+}
+
 export type GrpcCall = {
   /** Request metadata, names in lower case; of a repeated name the values joined by ",". */
   metadata: ReadonlyMap<string, string>;

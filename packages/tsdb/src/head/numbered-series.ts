@@ -35,7 +35,6 @@ export type NumberedCounts = {
 /** Verdict word of a row without a series. */
 const UNKNOWN = 255;
 const VERDICTS = 8;
-const SERIES_REF = 3;
 /** A row's least size: two varints of one byte, eight of value. */
 export const LEAST_ROW_BYTES = 10;
 const MOST_NUMBERS = 16 << 20;
@@ -47,10 +46,10 @@ export class NumberedSeries {
   readonly #log: RecordLog;
   readonly #lateLog: RecordLog;
   readonly #options: Options;
-  /** Addresses by number, in the kernel's memory. */
+  /** (u32 address, u32 ref) by number, in the kernel's memory. */
   #at = 0;
   #size = 0;
-  #refs = new Uint32Array(0);
+  #count = 0;
   #removed: number;
 
   constructor(state: HeadState, log: RecordLog, lateLog: RecordLog, options: Options) {
@@ -67,21 +66,23 @@ export class NumberedSeries {
   }
 
   /**
-   * Binds a number to the series of an entry of a request that was appended a moment ago. False when the head has no
-   * such series: its samples were refused.
+   * Binds numbers to the series of a request that was appended a moment ago. One whose samples were all refused may
+   * not be there: its number stays unknown.
+   *
+   * @param numbers Number + 1 for each entry of the request, or 0.
    */
-  bind(request: WriteRequestBuffer, index: number, number: number): boolean {
-    if (number >= MOST_NUMBERS) return false;
+  bind(request: WriteRequestBuffer, numbers: Uint32Array): void {
     const { kernel: k, address } = this.#state;
-    const detail = (request.detailAddress >>> 2) + index * 4;
-    const labels = k.words[detail] as number;
-    const length = k.words[detail + 1] as number;
-    const series = k.exports.headFind(address, labels, length) >>> 0;
-    if (series === 0) return false;
-    this.#room(number + 1);
-    k.words[(this.#at >>> 2) + number] = series;
-    this.#refs[number] = k.words[(series >>> 2) + SERIES_REF] as number;
-    return true;
+    let most = 0;
+    for (const number of numbers) if (number > most) most = number;
+    if (most === 0 || most > MOST_NUMBERS) return;
+    this.#lookUpAgain();
+    this.#room(most);
+    const bytes = numbers.length * 4;
+    const at = k.alloc(bytes);
+    k.words.set(numbers, at >>> 2);
+    k.exports.numberedBind(address, request.detailAddress, at, numbers.length, this.#at);
+    k.free(at, bytes);
   }
 
   /**
@@ -118,7 +119,7 @@ export class NumberedSeries {
   free(): void {
     if (this.#size > 0) this.#state.kernel.free(this.#at, this.#size);
     this.#size = 0;
-    this.#refs = new Uint32Array(0);
+    this.#count = 0;
   }
 
   #steps(end: number, count: number, verdicts: number): void {
@@ -132,7 +133,7 @@ export class NumberedSeries {
     while (exports.numberedDone() < count) {
       const rows = exports.numberedPrepare(
         this.#at,
-        this.#refs.length,
+        this.#count,
         end,
         count,
         minValid,
@@ -187,20 +188,18 @@ export class NumberedSeries {
   }
 
   #room(count: number): void {
-    if (count <= this.#refs.length) return;
+    if (count <= this.#count) return;
     const k = this.#state.kernel;
-    const size = k.exports.roundedSize(Math.max(4096, count * 8)) >>> 0;
+    const size = k.exports.roundedSize(Math.max(8192, count * 16)) >>> 0;
     const at = k.alloc(size);
     k.bytes.fill(0, at, at + size);
-    const refs = new Uint32Array(size >>> 2);
-    refs.set(this.#refs);
     if (this.#size > 0) {
-      k.bytes.copyWithin(at, this.#at, this.#at + this.#refs.length * 4);
+      k.bytes.copyWithin(at, this.#at, this.#at + this.#count * 8);
       k.free(this.#at, this.#size);
     }
     this.#at = at;
     this.#size = size;
-    this.#refs = refs;
+    this.#count = Math.floor(size / 8);
   }
 
   /** Addresses are freed with their series, and given out again. */
@@ -209,13 +208,12 @@ export class NumberedSeries {
     if (this.#removed === seriesRemoved) return;
     this.#removed = seriesRemoved;
     const words = k.words;
-    const refs = this.#refs;
-    for (let number = 0; number < refs.length; number++) {
-      const ref = refs[number] as number;
+    for (let i = 0, at = this.#at >>> 2; i < this.#count; i++, at += 2) {
+      const ref = words[at + 1] as number;
       if (ref === 0) continue;
       const address = table.get(ref);
-      words[(this.#at >>> 2) + number] = address;
-      if (address === 0) refs[number] = 0;
+      words[at] = address;
+      if (address === 0) words[at + 1] = 0;
     }
   }
 }
