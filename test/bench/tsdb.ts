@@ -12,6 +12,7 @@ import { spawnSync } from "node:child_process";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { cut } from "./tsdb/cut.ts";
+import { memory } from "./tsdb/memory.ts";
 import { formatValue, type Row } from "./tsdb/report.ts";
 
 const { values: flags } = parseArgs({
@@ -27,6 +28,7 @@ const { values: flags } = parseArgs({
 const series = Number(flags.series);
 
 const SECTIONS: Readonly<Record<string, () => Promise<Row[]> | Row[]>> = {
+  memory: () => memory(series),
   cut: () => cut(series, flags.program),
 };
 

@@ -1,6 +1,6 @@
 /** Reads a log's records, says where and why it stops being readable, and repairs it as Prometheus does. */
 
-import { readFileSync, truncateSync, unlinkSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, truncateSync, unlinkSync } from "node:fs";
 import { crc32c, snappyDecode, zstdDecode } from "@torus/encoding";
 import {
   listSegments,
@@ -42,8 +42,13 @@ export function readLog(
   const segments = listSegments(dir).filter((n) => n >= first && n <= last);
   for (const [i, segment] of segments.entries()) {
     const next = segments[i + 1];
-    const bytes = readFileSync(segmentPath(dir, segment));
-    const damage = readSegment(bytes, segment, onRecord);
+    const file = new SegmentFile(segmentPath(dir, segment));
+    let damage: LogDamage | null;
+    try {
+      damage = readPages(file, segment, onRecord);
+    } finally {
+      file.close();
+    }
     if (damage !== null) return { ...damage, torn: damage.torn && next === undefined };
     if (next !== undefined && next !== segment + 1) {
       return { segment: next, offset: 0, reason: `segment ${segment + 1} is missing`, torn: false };
@@ -58,26 +63,84 @@ export function readSegment(
   segment: number,
   onRecord: (record: Uint8Array, position: RecordPosition) => void,
 ): LogDamage | null {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return readPages({ size: bytes.length, read: (at) => bytes.subarray(at) }, segment, onRecord);
+}
+
+/** A segment's bytes in pieces. */
+type Pages = {
+  size: number;
+  /** From `at`, a multiple of the page size, some whole pages, or all that is left; good until the next call. */
+  read(at: number): Uint8Array;
+};
+
+const WINDOW_BYTES = 32 * PAGE_SIZE;
+
+/** Segments are large, so a file is read in windows, into one buffer. */
+class SegmentFile implements Pages {
+  readonly #fd: number;
+  readonly size: number;
+  readonly #window: Buffer;
+
+  constructor(file: string) {
+    this.#fd = openSync(file, "r");
+    this.size = fstatSync(this.#fd).size;
+    this.#window = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES, this.size));
+  }
+
+  read(at: number): Uint8Array {
+    const wanted = Math.min(this.#window.length, this.size - at);
+    let done = 0;
+    while (done < wanted) {
+      const n = readSync(this.#fd, this.#window, done, wanted - done, at + done);
+      if (n === 0) break;
+      done += n;
+    }
+    return this.#window.subarray(0, done);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function readPages(
+  pages: Pages,
+  segment: number,
+  onRecord: (record: Uint8Array, position: RecordPosition) => void,
+): LogDamage | null {
+  // Places in the segment are `base` + those in `bytes`; a part never crosses a page, nor so a piece.
+  let bytes: Uint8Array = new Uint8Array(0);
+  let view = new DataView(bytes.buffer);
+  let base = 0;
   let parts: Uint8Array[] = [];
   let start = 0;
   let at = 0;
   const damage = (reason: string, torn: boolean): LogDamage => ({
     segment,
-    offset: parts.length > 0 ? start : at,
+    offset: parts.length > 0 ? start : base + at,
     reason,
     torn,
   });
-  while (at < bytes.length) {
+  for (;;) {
+    if (at >= bytes.length) {
+      base += at;
+      at = 0;
+      parts = parts.map((part) => part.slice());
+      if (base >= pages.size) break;
+      bytes = pages.read(base);
+      view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      if (bytes.length === 0) break;
+    }
     const room = PAGE_SIZE - (at % PAGE_SIZE);
     const type = (bytes[at] as number) & PART_TYPE_MASK;
     if (room < PART_HEADER_SIZE || type === PartType.EMPTY) {
       const end = Math.min(at + room, bytes.length);
       for (let i = at; i < end; i++) {
-        if (bytes[i] !== 0)
-          return damage(`byte ${i} after the last part of a page is not zero`, false);
+        if (bytes[i] !== 0) {
+          return damage(`byte ${base + i} after the last part of a page is not zero`, false);
+        }
       }
-      at += room;
+      at = end;
       continue;
     }
     if (bytes.length - at < PART_HEADER_SIZE) return damage("a part's header is cut off", true);
@@ -90,14 +153,14 @@ export function readSegment(
     const stored = view.getUint32(at + 3);
     const computed = crc32c(data);
     if (stored !== computed) {
+      const found = damage(`checksum ${hex(computed)}, stored ${hex(stored)}`, false);
       // A page that never reached the disk whole reads so too; it is damage unless nothing stands behind it.
-      const behind = bytes.subarray(from + size).some((byte) => byte !== 0);
-      return damage(`checksum ${hex(computed)}, stored ${hex(stored)}`, !behind);
+      return { ...found, torn: isZero(pages, base + from + size, bytes.subarray(from + size)) };
     }
     const flags = bytes[at] as number;
     if (type === PartType.FULL || type === PartType.FIRST) {
       if (parts.length > 0) return damage(`part type ${type} inside a record`, false);
-      start = at;
+      start = base + at;
     } else if (type > PartType.LAST || parts.length === 0) {
       return damage(`part type ${type} outside of a record`, false);
     }
@@ -116,6 +179,18 @@ export function readSegment(
     }
   }
   return parts.length > 0 ? damage("the last record is cut off", true) : null;
+}
+
+/** Whether all is zero from `at` on, of which `have` is the beginning. */
+function isZero(pages: Pages, at: number, have: Uint8Array): boolean {
+  let piece = have;
+  for (let end = at; ; ) {
+    if (piece.some((byte) => byte !== 0)) return false;
+    end += piece.length;
+    if (end >= pages.size) return true;
+    piece = pages.read(end);
+    if (piece.length === 0) return true;
+  }
 }
 
 function unpack(data: Uint8Array, flags: number): Uint8Array {
