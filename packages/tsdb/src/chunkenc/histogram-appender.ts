@@ -4,7 +4,12 @@
  */
 
 import { CUSTOM_BUCKETS_SCHEMA } from "@torus/model";
-import { HistogramChunkWriter, type HistogramEncoding, maxSamples } from "./histogram.ts";
+import {
+  decodeHistograms,
+  HistogramChunkWriter,
+  type HistogramEncoding,
+  maxSamples,
+} from "./histogram.ts";
 import {
   bucketIndexes,
   sameBounds,
@@ -13,9 +18,12 @@ import {
   widenBuckets,
 } from "./histogram-layout.ts";
 import { CounterResetHeader, doubleOf, STALE_BITS } from "./samples.ts";
-import { type HistogramLayout, type StoredHistogram, staleHistogram } from "./stored-histogram.ts";
-
-type Sample = { time: bigint; startTime: bigint; histogram: StoredHistogram };
+import {
+  EMPTY_LAYOUT,
+  type HistogramLayout,
+  type StoredHistogram,
+  staleHistogram,
+} from "./stored-histogram.ts";
 
 export type FinishedHistogramChunk = {
   minTime: bigint;
@@ -26,16 +34,30 @@ export type FinishedHistogramChunk = {
   data: Uint8Array;
 };
 
+/** A chunk as it is at one moment, whatever is appended to it later; encodings 2 and 3 only. */
+export type HistogramChunkMark = {
+  writer: HistogramChunkWriter;
+  header: number;
+  count: number;
+  minTime: bigint;
+  maxTime: bigint;
+};
+
 export class HistogramAppender {
-  readonly #encoding: HistogramEncoding;
-  #samples: Sample[] = [];
+  readonly encoding: HistogramEncoding;
+  /** Of the open chunk; null when none is open. */
   #writer: HistogramChunkWriter | null = null;
+  /** What follows is of the open chunk, or of the last one. */
+  #layout: HistogramLayout = EMPTY_LAYOUT;
   #header: number = CounterResetHeader.UNKNOWN;
+  #minTime = 0n;
+  #maxTime = 0n;
+  #last: StoredHistogram | null = null;
   #recodedTimes = 0;
-  readonly #finished: FinishedHistogramChunk[] = [];
+  #finished: FinishedHistogramChunk[] = [];
 
   constructor(encoding: HistogramEncoding) {
-    this.#encoding = encoding;
+    this.encoding = encoding;
   }
 
   /** Bytes of the chunk that is open. */
@@ -43,8 +65,19 @@ export class HistogramAppender {
     return this.#writer?.sizeBytes ?? 0;
   }
 
+  /** Samples of the chunk that is open. */
   get count(): number {
-    return this.#samples.length;
+    return this.#writer?.count ?? 0;
+  }
+
+  /** Time of the open chunk's first sample. */
+  get minTime(): bigint {
+    return this.#minTime;
+  }
+
+  /** Of the last sample. */
+  get maxTime(): bigint {
+    return this.#maxTime;
   }
 
   /**
@@ -53,42 +86,61 @@ export class HistogramAppender {
   append(time: bigint, startTime: bigint, given: StoredHistogram, cut = false): void {
     const histogram = given.sum === STALE_BITS ? staleHistogram(given.float) : given;
     const gauge = given.hint === "gauge";
-    const last = this.#samples.at(-1);
-    if (last === undefined) {
-      this.#open(firstHeader(given), { time, startTime, histogram });
+    const last = this.#last;
+    if (last === null) {
+      this.#open(firstHeader(given), time, startTime, histogram);
       return;
     }
-    const fit = this.#fit(last.histogram, given, gauge);
+    const fit = this.#fit(last, given, gauge);
     const layout = typeof fit === "number" ? null : fit;
-    if (layout === null || cut || this.count >= maxSamples(this.#encoding)) {
+    const full = cut || this.#writer === null || this.count >= maxSamples(this.encoding);
+    if (layout === null || full) {
       let header = typeof fit === "number" ? fit : CounterResetHeader.NOT_RESET;
       if (gauge) header = CounterResetHeader.GAUGE;
-      this.#finish();
-      this.#open(header, { time, startTime, histogram });
+      this.finish();
+      this.#open(header, time, startTime, histogram);
       return;
     }
-    const chunkLayout = this.#layout();
     const widened = histogram.sum === STALE_BITS ? histogram : widen(histogram, layout);
-    if (!sameBuckets(chunkLayout, layout)) {
+    if (!sameBuckets(this.#layout, layout)) {
       this.#recode(layout);
       this.#recodedTimes++;
     }
-    this.#add({ time, startTime, histogram: widened });
+    this.#add(time, startTime, widened);
   }
 
   /** Chunks finished and the open one, whose bytes are those so far. */
   chunks(): FinishedHistogramChunk[] {
-    return this.#samples.length === 0 ? [...this.#finished] : [...this.#finished, this.#current()];
+    return this.#writer === null ? [...this.#finished] : [...this.#finished, this.#current()];
   }
 
-  #layout(): HistogramLayout {
-    return (this.#samples[0] as Sample).histogram.layout;
+  /** Ends the open chunk; the next sample begins another, whose header says what became of the counts. */
+  finish(): void {
+    if (this.#writer === null) return;
+    this.#finished.push(this.#current());
+    this.#writer = null;
+  }
+
+  /** The finished chunks, which are the caller's from here on. */
+  takeFinished(): FinishedHistogramChunk[] {
+    if (this.#finished.length === 0) return this.#finished;
+    const finished = this.#finished;
+    this.#finished = [];
+    return finished;
+  }
+
+  /** The open chunk up to now; null when none is open. */
+  mark(): HistogramChunkMark | null {
+    const writer = this.#writer;
+    if (writer === null) return null;
+    const { count } = writer;
+    return { writer, count, header: this.#header, minTime: this.#minTime, maxTime: this.#maxTime };
   }
 
   /** The layout for the chunk and the sample together, or the counter reset header of the chunk that is to begin. */
   #fit(last: StoredHistogram, next: StoredHistogram, gauge: boolean): HistogramLayout | number {
     const chunkIsGauge = this.#header === CounterResetHeader.GAUGE;
-    const layout = this.#layout();
+    const layout = this.#layout;
     if (gauge !== chunkIsGauge && next.sum !== STALE_BITS) return firstHeader(next);
     if (!gauge && next.hint === "reset") return CounterResetHeader.RESET;
     if (next.sum === STALE_BITS) return layout;
@@ -120,44 +172,54 @@ export class HistogramAppender {
     };
   }
 
-  #open(header: number, sample: Sample): void {
+  #open(header: number, time: bigint, startTime: bigint, histogram: StoredHistogram): void {
     this.#header = header;
-    this.#samples = [];
     this.#recodedTimes = 0;
-    this.#writer = new HistogramChunkWriter(this.#encoding, sample.histogram.layout);
-    this.#add(sample);
+    this.#layout = histogram.layout;
+    this.#minTime = time;
+    this.#writer = new HistogramChunkWriter(this.encoding, histogram.layout);
+    this.#add(time, startTime, histogram);
   }
 
-  #add(sample: Sample): void {
-    this.#samples.push(sample);
-    this.#writer?.append(sample.time, sample.startTime, sample.histogram);
+  #add(time: bigint, startTime: bigint, histogram: StoredHistogram): void {
+    this.#writer?.append(time, startTime, histogram);
+    this.#maxTime = time;
+    this.#last = histogram;
   }
 
+  /** Writes the samples of the open chunk again. They are read back from it: kept besides, they would take ten times its memory. */
   #recode(layout: HistogramLayout): void {
-    const samples = this.#samples;
-    this.#samples = [];
-    this.#writer = new HistogramChunkWriter(this.#encoding, layout);
-    for (const { time, startTime, histogram } of samples) {
+    const writer = this.#writer as HistogramChunkWriter;
+    const samples = decodeHistograms(writer.bytes(this.#header), this.encoding);
+    this.#layout = layout;
+    this.#writer = new HistogramChunkWriter(this.encoding, layout);
+    for (const [i, histogram] of (samples.histograms ?? []).entries()) {
       const stale = histogram.sum === STALE_BITS;
-      this.#add({ time, startTime, histogram: stale ? histogram : widen(histogram, layout) });
+      const startTime = samples.startTimes?.[i] ?? 0n;
+      const widened = stale ? histogram : widen(histogram, layout);
+      this.#writer.append(samples.times[i] as bigint, startTime, widened);
     }
   }
 
-  #finish(): void {
-    this.#finished.push(this.#current());
-  }
-
   #current(): FinishedHistogramChunk {
-    const first = this.#samples[0] as Sample;
-    const last = this.#samples.at(-1) as Sample;
+    const writer = this.#writer as HistogramChunkWriter;
     return {
-      minTime: first.time,
-      maxTime: last.time,
-      count: this.#samples.length,
+      minTime: this.#minTime,
+      maxTime: this.#maxTime,
+      count: writer.count,
       recodedTimes: this.#recodedTimes,
-      data: (this.#writer as HistogramChunkWriter).bytes(this.#header),
+      data: writer.bytes(this.#header),
     };
   }
+}
+
+/** The bytes of the chunk as it was at the mark. */
+export function markedChunk({ writer, header, count }: HistogramChunkMark): Uint8Array {
+  const data = writer.bytes(header);
+  // A reader decodes as many samples as the count says; bits behind them are another append's.
+  data[0] = count >>> 8;
+  data[1] = count & 0xff;
+  return data;
 }
 
 /** The header of a chunk of which nothing came before. */
