@@ -25,5 +25,5 @@ export {
   writeBufferBytesInUse,
 } from "./write-request-buffer.ts";
 export type { TenantPart, WriteRequestOutline } from "./write-request-outline.ts";
-export { outline } from "./write-request-outline.ts";
+export { outline, outlineBytes } from "./write-request-outline.ts";
 export { XorChunkTruncatedError, xorDecodeChunk } from "./xor.ts";

@@ -24,8 +24,17 @@ export type WriteRequestOutline = {
 
 /** @throws {WriteRequestMalformedError} */
 export function outline(request: WriteRequestBuffer): WriteRequestOutline {
-  const body = request.bytes(request.bodyStart, request.bodyLength);
   const base = request.bodyStart;
+  return outlineBytes(request.bytes(base, request.bodyLength), base);
+}
+
+/**
+ * The same for a body wherever it lies.
+ *
+ * @param base Where the body begins, to count the parts' starts from.
+ * @throws {WriteRequestMalformedError}
+ */
+export function outlineBytes(body: Uint8Array, base: number): WriteRequestOutline {
   const out: WriteRequestOutline = { tenant: "", replica: 0, hasSeries: false, parts: [] };
   eachField(body, 0, body.length, (field, wireType, start, end, value) => {
     if (field === 1) out.hasSeries = true;

@@ -4,7 +4,7 @@
  * already and is stored here; one without is routed like a sender's.
  */
 
-import { outline, type WriteRequestBuffer } from "@torus/kernels";
+import { outlineBytes, type WriteRequestBuffer, type WriteRequestOutline } from "@torus/kernels";
 import { GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
 import { Cause, causeOfError, codesOf } from "./cause.ts";
 import { withRawRequest } from "./decode.ts";
@@ -27,6 +27,9 @@ export type RemoteWriteOptions = {
   /** Why nothing is taken now; undefined when ready. */
   notReady: () => string | undefined;
 };
+
+/** A negative number is a large one on the wire. */
+const MOST_REPLICA = 2 ** 31;
 
 type Part = { tenant: string; from: number; to: number };
 
@@ -55,22 +58,22 @@ async function remoteWrite(
   wantsVerdicts: boolean,
 ): Promise<Uint8Array> {
   const { tenants, defaultTenant } = options;
-  const names = withRawRequest(message, (request) => {
-    const { tenant, hasSeries, parts } = outline(request);
-    const all = parts.map((part) => part.tenant);
-    if (hasSeries) all.push(tenant);
-    return [...new Set(all.map((name) => name || defaultTenant))];
-  });
+  const outlined = outlineBytes(message, 0);
+  const { replica, parts, hasSeries } = outlined;
+  if (replica > MOST_REPLICA) {
+    throw new GrpcError(GrpcStatus.INVALID_ARGUMENT, `replica ${replica}`);
+  }
+  const names = new Set(parts.map((part) => part.tenant || defaultTenant));
+  if (hasSeries) names.add(outlined.tenant || defaultTenant);
   const open = new Map<string, Tenant>();
   for (const name of names) {
     checkTenantName(name);
     if (tenants !== null) open.set(name, await tenants.get(name));
   }
   const pending = withRawRequest(message, (request) => {
-    const { replica, parts } = walkParts(request, defaultTenant);
-    if (replica < 0) throw new GrpcError(GrpcStatus.INVALID_ARGUMENT, `replica ${replica}`);
-    if (replica > 0 && tenants !== null) return store(request, parts, open, wantsVerdicts);
-    return routeParts(options, request, parts, open, replica);
+    const walked = walkParts(request, outlined, defaultTenant);
+    if (replica > 0 && tenants !== null) return store(request, walked, open, wantsVerdicts);
+    return routeParts(options, request, walked, open, replica);
   });
   return pending instanceof Uint8Array ? pending : answerRouted(await Promise.all(pending));
 }
@@ -78,22 +81,20 @@ async function remoteWrite(
 /** Fills the table with the series of both forms, tenant by tenant. */
 function walkParts(
   request: WriteRequestBuffer,
+  { tenant, hasSeries, parts }: WriteRequestOutline,
   defaultTenant: string,
-): { replica: number; parts: Part[] } {
-  const { tenant, replica, hasSeries, parts } = outline(request);
+): Part[] {
   const walked: Part[] = [];
   if (hasSeries) {
-    const name = tenant || defaultTenant;
-    request.walk(Buffer.from(name));
-    walked.push({ tenant: name, from: 0, to: request.count });
+    request.walk(null);
+    walked.push({ tenant: tenant || defaultTenant, from: 0, to: request.count });
   }
   for (const part of parts) {
-    const name = part.tenant || defaultTenant;
     const from = request.count;
-    request.walkRange(part.start, part.length, Buffer.from(name));
-    walked.push({ tenant: name, from, to: request.count });
+    request.walkRange(request.bodyStart + part.start, part.length, null);
+    walked.push({ tenant: part.tenant || defaultTenant, from, to: request.count });
   }
-  return { replica, parts: walked };
+  return walked;
 }
 
 function store(
@@ -140,7 +141,7 @@ function routeParts(
     const whole = from === 0 && to === request.count;
     if (whole && !hasUnsortedSeries(request)) return writer.write(request, target, replica);
     return withRawRequest(sortedBody(request, from, to), (own) => {
-      own.walk(bytes);
+      own.walk(null);
       return writer.write(own, target, replica);
     });
   });
