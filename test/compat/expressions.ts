@@ -9,11 +9,12 @@
  * | `hour`, `year` … of what is no time | Go's conversion of NaN or 1e300 to an integer differs by processor; NaN here |
  * | `atan2` over series with a name | 2.42 forgets to drop it |
  * | `stddev`, `stdvar` of a group with NaN or Inf | 2.42 gives 0 for a group of one such value, 3.x NaN |
- * | unary minus over `or` | 2.42 refuses series that are the same without their names though they share no step |
+ * | unary minus and subqueries over `or` | 2.42 refuses series that are the same without their names though they share no step |
+ * | filtering comparisons with labels to match on | of several matches 2.42 counts those that the comparison keeps |
  * | `predict_linear` with `@` | 2.42 moves the fixed window along with the steps |
  * | `timestamp` of a selector with both `@` and `offset` | 2.42 forgets the offset |
  * | `count_values … by` labels behind the new one | 2.42 loses them |
- * | `%`, `^`, `sin`, `cos`, `tan`, `tanh` of computed values | they make a difference in the last digit a large one |
+ * | `%`, `^`, `exp`, `sin`, `cosh` … of computed values, differences and deviations of subqueries | they make a difference in the last digit a large one |
  * | `topk`, `bottomk` of equal values | chosen by the order in storage: they stand over gauges, which are all different |
  * | `sort` inside of others, native histograms, what 2.42 does not know | no order there; another representation |
  */
@@ -37,6 +38,7 @@ const MATCHERS = [
 const RANGES = ["1m", "2m", "5m", "10m"];
 const OFFSETS = ["", "", "", "", " offset 1m", " offset 5m", " offset -2m"];
 const LABELS = ["job", "instance", "zone"];
+const DIFFERENCES = ["stddev_over_time", "stdvar_over_time", "deriv", "delta", "idelta"];
 const OVER_TIME = [
   "avg_over_time",
   "min_over_time",
@@ -45,13 +47,8 @@ const OVER_TIME = [
   "count_over_time",
   "last_over_time",
   "present_over_time",
-  "stddev_over_time",
-  "stdvar_over_time",
   "changes",
   "resets",
-  "deriv",
-  "delta",
-  "idelta",
   "absent_over_time",
 ];
 const OF_COUNTER = ["rate", "increase", "irate"];
@@ -59,7 +56,6 @@ const ELEMENTWISE = [
   "abs",
   "ceil",
   "floor",
-  "exp",
   "ln",
   "log2",
   "log10",
@@ -68,8 +64,6 @@ const ELEMENTWISE = [
   "asin",
   "acos",
   "atan",
-  "sinh",
-  "cosh",
   "asinh",
   "acosh",
   "atanh",
@@ -87,7 +81,7 @@ const DATE = [
   "year",
 ];
 const AGGREGATIONS = ["sum", "avg", "min", "max", "count", "group"];
-const ILL_CONDITIONED = ["sin", "cos", "tan", "tanh"];
+const ILL_CONDITIONED = ["sin", "cos", "tan", "sinh", "cosh", "tanh", "exp"];
 const ARITHMETIC = ["+", "-", "*", "/"];
 const COMPARISON = ["==", "!=", "<", ">", "<=", ">="];
 
@@ -112,6 +106,8 @@ export class Expressions {
       case 0:
         return this.#selector();
       case 1:
+        if (random.unit() < 0.3) return `${random.pick(DIFFERENCES)}(${this.#range(0)})`;
+        return `${random.pick(OVER_TIME)}(${this.#range(depth)})`;
       case 2:
         return `${random.pick(OVER_TIME)}(${this.#range(depth)})`;
       case 3:
@@ -182,7 +178,9 @@ export class Expressions {
     const random = this.#random;
     if (depth > 1 && random.unit() < 0.25) {
       const step = random.pick(["", "15s", "30s", "1m"]);
-      return `(${this.vector(depth - 2)})[${random.pick(RANGES)}:${step}]${this.#modifiers()}`;
+      const of = this.vector(depth - 2);
+      const range = `[${random.pick(RANGES)}:${step}]${this.#modifiers()}`;
+      if (!of.includes(" or ")) return `(${of})${range}`;
     }
     const metric = random.pick(GAUGES);
     return `${metric}${random.pick(MATCHERS)}[${random.pick(RANGES)}]${this.#modifiers()}`;
@@ -253,7 +251,9 @@ export class Expressions {
         ? `${random.pick(COMPARISON)}${random.pick(["", " bool"])}`
         : random.pick(ARITHMETIC);
     if (kind < 0.7) {
-      const match = random.pick(["", "", " ignoring (zone)", " on (job, instance)"]);
+      const matches = ["", "", " ignoring (zone)", " on (job, instance)"];
+      const match =
+        /^[<>!=]/.test(operator) && !operator.endsWith("bool") ? "" : random.pick(matches);
       return `${left} ${operator}${match} ${right}`;
     }
     const one = `sum by (job) ${right}`;
@@ -280,7 +280,7 @@ export class Expressions {
       case 2:
         return `round(${this.vector(depth - 1)}, ${random.pick(["1", "0.5", "10", "0.001"])})`;
       case 3:
-        return `predict_linear(${this.#range(depth).replace(/ @ (start|end)\(\)/g, "")}, ${random.between(-600, 3600)})`;
+        return `predict_linear(${this.#range(0).replace(/ @ (start|end)\(\)/g, "")}, ${random.between(-600, 3600)})`;
       case 4:
         return `quantile_over_time(${random.pick(["0", "0.25", "0.5", "0.99", "1", "1.5", "-0.1"])}, ${this.#range(depth)})`;
       case 5:
@@ -292,7 +292,7 @@ export class Expressions {
         return `${random.pick(DATE)}(${time})`;
       }
       case 8:
-        return `${random.pick(ILL_CONDITIONED)}(${this.#selector()})`;
+        return `${random.pick(ILL_CONDITIONED)}(temperature_celsius${random.pick(MATCHERS)})`;
       default:
         return this.#timestamp();
     }

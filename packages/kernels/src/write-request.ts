@@ -55,3 +55,6 @@ export const Verdict = {
   SERIES_LIMIT: 7,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
+
+/** How many `Verdict`s there are. */
+export const VERDICTS = 8;

@@ -101,7 +101,7 @@ export class ForwardedSeries {
   }
 
   close(): void {
-    for (const tenant of [...this.#tenants.keys()]) this.#retire(tenant);
+    for (const tenant of this.#tenants.keys()) this.#retire(tenant);
   }
 
   #sweep(generation: number): void {

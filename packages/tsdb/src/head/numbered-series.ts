@@ -7,7 +7,13 @@
  * unknown from then on.
  */
 
-import { type Kernel, SERIES_WORDS, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
+import {
+  type Kernel,
+  SERIES_WORDS,
+  SeriesWord,
+  VERDICTS,
+  type WriteRequestBuffer,
+} from "@torus/kernels";
 import { FAR, FUTURE_LIMIT_MS, STEP_BYTES } from "./append.ts";
 import { appendLate } from "./append-late.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
@@ -34,7 +40,6 @@ export type NumberedCounts = {
 
 /** Verdict word of a row without a series. */
 const UNKNOWN = 255;
-const VERDICTS = 8;
 /** A row's least size: two varints of one byte, eight of value. */
 export const LEAST_ROW_BYTES = 10;
 const MOST_NUMBERS = 16 << 20;
