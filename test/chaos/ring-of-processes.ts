@@ -11,6 +11,8 @@ import { FaultyLink } from "./faulty-link.ts";
 
 /** Room for a round's data several times over. */
 const DISK_BYTES = 256 << 20;
+/** Twice a second; no fault lasts longer. */
+const START_ATTEMPTS = 60;
 
 export type RingOptions = {
   dir: string;
@@ -68,16 +70,25 @@ export class Receiver {
     return this.#state;
   }
 
+  /** Starts it, and again while its disk is full: a node that cannot mark its directory as its own ends. */
   async start(): Promise<void> {
     if (this.#state !== "down") return;
-    this.#process = await startProcess({
-      name: this.name,
-      command: process.execPath,
-      args: [torusProgram(), "receive", ...this.#args],
-      readyUrl: `http://127.0.0.1:${this.#httpPort}/-/ready`,
-      readyTimeoutMs: 60_000,
-    });
-    this.#state = "running";
+    for (let attempt = 1; ; attempt++) {
+      try {
+        this.#process = await startProcess({
+          name: this.name,
+          command: process.execPath,
+          args: [torusProgram(), "receive", ...this.#args],
+          readyUrl: `http://127.0.0.1:${this.#httpPort}/-/ready`,
+          readyTimeoutMs: 60_000,
+        });
+        this.#state = "running";
+        return;
+      } catch (error) {
+        if (attempt === START_ATTEMPTS || !String(error).includes("ENOSPC")) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    }
   }
 
   async kill(): Promise<void> {
