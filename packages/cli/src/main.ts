@@ -35,6 +35,22 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "print the owners of the series on standard input",
     load: async () => (await import("./commands/tools-hashring.ts")).toolsHashring,
   },
+  "tools query instant": {
+    summary: "run an instant query against a server or a data directory",
+    load: async () => (await import("./commands/tools-query.ts")).toolsQueryInstant,
+  },
+  "tools query range": {
+    summary: "run a range query against a server or a data directory",
+    load: async () => (await import("./commands/tools-query.ts")).toolsQueryRange,
+  },
+  "tools query series": {
+    summary: "list series of a server or a data directory",
+    load: async () => (await import("./commands/tools-query.ts")).toolsQuerySeries,
+  },
+  "tools query labels": {
+    summary: "list the values of a label of a server or a data directory",
+    load: async () => (await import("./commands/tools-query.ts")).toolsQueryLabels,
+  },
   "tools promqltest": {
     summary: "run PromQL script tests",
     load: async () => (await import("./commands/tools-promqltest.ts")).toolsPromqltest,

@@ -1,3 +1,4 @@
+export { formatFloat } from "./aggregate.ts";
 export type {
   AggregateOp,
   Aggregation,

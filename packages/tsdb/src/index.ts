@@ -19,6 +19,7 @@ export {
   NoDataDirectoryError,
   selectAny,
 } from "./data-dir/data-directory.ts";
+export { DirectoryColumns } from "./data-dir/directory-columns.ts";
 export type { TsdbOptions } from "./db.ts";
 export { Tsdb, TsdbClosedError } from "./db.ts";
 export { DirectoryLockedError } from "./db-lock.ts";
