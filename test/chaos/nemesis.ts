@@ -89,6 +89,15 @@ const FAULTS: readonly Fault[] = [
       node.freeDisk();
     },
   },
+  {
+    name: "slow disk",
+    possible: () => true,
+    run: async (_, node, random) => {
+      node.slowDisk(random.between(5, 200));
+      await sleep(random.between(500, 6000));
+      node.speedDisk();
+    },
+  },
 ];
 
 export class Nemesis {

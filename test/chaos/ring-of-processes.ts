@@ -1,6 +1,6 @@
 /**
  * Receivers and a query node as processes of the built program, each receiver's gRPC behind a link that can fail,
- * its data on a small file system of its own where one can be mounted (root on Linux).
+ * its data on a small file system of its own where one can be mounted (root on Linux). Disks can be slow.
  */
 
 import { spawnSync } from "node:child_process";
@@ -78,7 +78,7 @@ export class Receiver {
         this.#process = await startProcess({
           name: this.name,
           command: process.execPath,
-          args: [torusProgram(), "receive", ...this.#args],
+          args: [`--import=${this.#slowDisk}`, torusProgram(), "receive", ...this.#args],
           readyUrl: `http://127.0.0.1:${this.#httpPort}/-/ready`,
           readyTimeoutMs: 60_000,
         });
@@ -124,6 +124,15 @@ export class Receiver {
     rmSync(this.#filler, { force: true });
   }
 
+  /** Every write and sync of a file takes this much longer. */
+  slowDisk(ms: number): void {
+    writeFileSync(this.#slowControl, String(ms));
+  }
+
+  speedDisk(): void {
+    rmSync(this.#slowControl, { force: true });
+  }
+
   /** The last of what it wrote. */
   output(): string {
     return this.#process?.output() ?? "";
@@ -133,6 +142,16 @@ export class Receiver {
     await this.stop();
     await this.link.close();
     if (this.ownDisk) spawnSync("umount", [this.#dir]);
+  }
+
+  get #slowControl(): string {
+    return `${this.#dir}.slow`;
+  }
+
+  get #slowDisk(): string {
+    const module = new URL("./slow-disk.mjs", import.meta.url);
+    module.searchParams.set("control", this.#slowControl);
+    return module.href;
   }
 
   get #filler(): string {
@@ -205,6 +224,7 @@ export class RingOfProcesses {
   async heal(): Promise<void> {
     for (const receiver of this.receivers) {
       receiver.freeDisk();
+      receiver.speedDisk();
       receiver.link.heal();
       await receiver.resume();
     }
