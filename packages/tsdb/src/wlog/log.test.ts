@@ -132,3 +132,17 @@ test("a record that begins where a page has room for a part's header alone is re
       expect(damage).toBeNull();
     }
   }));
+
+test("records that lie over the pieces in which a segment is read are read back", () =>
+  withDir((dir) => {
+    const writer = new LogWriter(dir, { compression: "none", segmentSize: 256 * PAGE_SIZE });
+    const batch = Array.from({ length: 40 }, (_, seed) =>
+      Uint8Array.from({ length: 150_000 }, (_, i) => Math.imul(i + seed, 2654435761) >>> 13),
+    );
+    for (const record of batch) writer.log([record]);
+    writer.close();
+    expect(listSegments(dir).length).toBe(1);
+    const { out, damage } = readAll(dir);
+    expect(damage).toBeNull();
+    expect(out).toEqual(batch.map(digest));
+  }));

@@ -125,7 +125,8 @@ function readPages(
     if (at >= bytes.length) {
       base += at;
       at = 0;
-      parts = parts.map((part) => part.slice());
+      // The next piece is read over this one. A Buffer's own slice() would not copy.
+      parts = parts.map((part) => new Uint8Array(part));
       if (base >= pages.size) break;
       bytes = pages.read(base);
       view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
