@@ -1,38 +1,38 @@
 /** The API over HTTP, with the real engine over no data. */
 
-import type { Queryable } from "@torus/model";
-import { Engine } from "@torus/promql";
 import { createHttpMetrics, createLogger, HttpServer } from "@torus/server";
 import { Registry } from "prom-client";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { mountApi } from "./api.ts";
-
-const empty: Queryable = {
-  async *select() {
-    yield [];
-  },
-  labelNames: () => Promise.resolve([]),
-  labelValues: () => Promise.resolve([]),
-};
+import { WorkerPool } from "./worker-pool.ts";
 
 const log = createLogger({ level: "error", format: "logfmt", now: Date.now, write: () => {} });
 const server = new HttpServer({ log, metrics: createHttpMetrics(new Registry()) });
+const pool = new WorkerPool({
+  settings: {
+    ringReplicaLabels: [],
+    replicaLabels: [],
+    algorithm: "penalty",
+    responseTimeoutMs: 0,
+    maxSamples: 50_000_000,
+    maxBytes: 0,
+    maxTotalBytes: 0,
+    lookbackDeltaMs: 300_000,
+    maxMessageBytes: 1 << 24,
+  },
+  maxConcurrent: 4,
+  log,
+  metrics: new Registry(),
+});
 let base: string;
 
 beforeAll(async () => {
-  const engine = new Engine({ timeoutMs: 60_000, now: Date.now });
   mountApi(server.app, {
-    engine: {
-      instant: (data, text, timeMs, options) => engine.instant(data, text, timeMs, options),
-      range: (data, text, { startMs, endMs, stepMs }, options) =>
-        engine.range(data, text, startMs, endMs, stepMs, options),
-    },
-    data: () => empty,
+    run: (job, _, signal) => pool.run(job, [], signal),
     stores: () => "{}",
     flags: {},
     buildInfo: {},
     timeoutMs: 60_000,
-    maxConcurrent: 4,
     lookbackDeltaMs: 300_000,
     defaultStepMs: 1000,
     partialResponse: true,
@@ -44,7 +44,10 @@ beforeAll(async () => {
   });
   base = `http://${await server.listen("127.0.0.1:0")}/api/v1`;
 });
-afterAll(() => server.stop(0));
+afterAll(async () => {
+  await server.stop(0);
+  await pool.stop();
+});
 
 test.each<[path: string, status: number, body: string]>([
   ["query?query=1%2B1&time=4", 200, '{"resultType":"scalar","result":[4,"2"]}'],

@@ -9,7 +9,12 @@ export { createGatewayMetrics } from "./bucket/gateway-metrics.ts";
 export { BlockFileDamagedError } from "./bucket/index-bytes.ts";
 export type { DedupFunction } from "./dedup/dedup.ts";
 export { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
-export { Endpoint, type EndpointOptions, EndpointSet } from "./proxy/endpoints.ts";
+export {
+  Endpoint,
+  type EndpointOptions,
+  EndpointSet,
+  type EndpointState,
+} from "./proxy/endpoints.ts";
 export { FanOutError } from "./proxy/fan-out.ts";
 export { ProxyQueryable, type ProxyQueryOptions } from "./proxy/proxy-queryable.ts";
 export { matchExternal, overlaps, type StoreSource } from "./source.ts";

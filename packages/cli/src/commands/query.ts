@@ -1,10 +1,9 @@
 /** `torus query`: Prometheus' HTTP API over the StoreAPI of many endpoints, replicas made one. */
 
 import type { Matcher } from "@torus/model";
-import { Engine } from "@torus/promql";
-import { mountApi } from "@torus/query";
+import { mountApi, WorkerPool } from "@torus/query";
 import { createGrpcJsClient } from "@torus/server";
-import { Endpoint, EndpointSet, ProxyQueryable } from "@torus/store";
+import { Endpoint, EndpointSet } from "@torus/store";
 import { defineCommand } from "../command.ts";
 import { commonFlags, runComponent } from "../component.ts";
 import { flag, flagGroup } from "../flags.ts";
@@ -52,6 +51,14 @@ export const query = defineCommand({
       "query.max-samples": flag.integer("Samples that a query may hold at a time.", {
         default: "50000000",
       }),
+      "query.max-bytes": flag.bytes(
+        "Bytes that a query may hold at a time; one that needs more ends with an error. 0 for no limit.",
+        { default: "1GiB" },
+      ),
+      "query.max-total-bytes": flag.bytes(
+        "Bytes that all queries together may hold; one that would bring them above ends with an error. 0 for no limit.",
+        { default: "4GiB" },
+      ),
       "query.lookback-delta": flag.duration("How far an instant selector looks back.", {
         default: "5m",
       }),
@@ -72,7 +79,7 @@ export const query = defineCommand({
     }),
   },
   run: (config, env) =>
-    runComponent("query", config, env, async ({ log, lifecycle, http }) => {
+    runComponent("query", config, env, async ({ log, metrics, lifecycle, http }) => {
       const maxMessageBytes = config["grpc-max-message-size"];
       const connect = (isStrict: boolean) => (address: string) =>
         new Endpoint(createGrpcJsClient(address, { maxMessageBytes }), isStrict);
@@ -87,30 +94,30 @@ export const query = defineCommand({
         },
       );
       lifecycle.add("endpoints", { stop: () => endpoints.stop() });
-      const engine = new Engine({
-        lookbackDeltaMs: config["query.lookback-delta"],
-        maxSamples: config["query.max-samples"],
-        timeoutMs: config["query.timeout"],
-        now: Date.now,
-      });
-      mountApi(http.app, {
-        engine: {
-          instant: (data, text, timeMs, options) => engine.instant(data, text, timeMs, options),
-          range: (data, text, { startMs, endMs, stepMs }, options) =>
-            engine.range(data, text, startMs, endMs, stepMs, options),
+      const pool = new WorkerPool({
+        settings: {
+          ringReplicaLabels: config["query.ring-replica-label"],
+          replicaLabels: config["query.replica-label"],
+          algorithm: config["deduplication.func"],
+          responseTimeoutMs: config["store.response-timeout"],
+          maxSamples: config["query.max-samples"],
+          maxBytes: config["query.max-bytes"],
+          maxTotalBytes: config["query.max-total-bytes"],
+          lookbackDeltaMs: config["query.lookback-delta"],
+          maxMessageBytes,
         },
-        data: (wanted) =>
-          new ProxyQueryable({
-            endpoints: chosen(endpoints.stores(), wanted.storeMatch),
-            dedup: wanted.dedup,
-            ringReplicaLabels: config["query.ring-replica-label"],
-            replicaLabels: wanted.replicaLabels ?? config["query.replica-label"],
-            algorithm: config["deduplication.func"],
-            partialResponse: wanted.partialResponse,
-            responseTimeoutMs: config["store.response-timeout"],
-            maxResolutionMs: wanted.maxResolutionMs,
-            tenant: wanted.tenant,
-          }),
+        maxConcurrent: config["query.max-concurrent"],
+        log,
+        metrics,
+      });
+      lifecycle.add("query threads", { stop: () => pool.stop() });
+      mountApi(http.app, {
+        run: (job, storeMatch, signal) =>
+          pool.run(
+            job,
+            chosen(endpoints.stores(), storeMatch).map(({ state }) => state),
+            signal,
+          ),
         stores: () => storesJson(endpoints.listed()),
         flags: Object.fromEntries(
           Object.entries(config).map(([name, value]) => [name, String(value)]),
@@ -124,7 +131,6 @@ export const query = defineCommand({
           goVersion: "",
         },
         timeoutMs: config["query.timeout"],
-        maxConcurrent: config["query.max-concurrent"],
         lookbackDeltaMs: config["query.lookback-delta"],
         defaultStepMs: config["query.default-step"],
         partialResponse: config["query.partial-response"],

@@ -16,6 +16,9 @@ export type EndpointOptions = {
   log: Logger;
 };
 
+/** What one thread tells another of an endpoint. */
+export type EndpointState = Pick<Endpoint, "address" | "strict" | "info" | "lastError">;
+
 export class Endpoint {
   readonly client: GrpcClient;
   /** Asked also while its Info fails. */
@@ -38,6 +41,11 @@ export class Endpoint {
 
   get healthy(): boolean {
     return this.lastError === "";
+  }
+
+  get state(): EndpointState {
+    const { address, strict, info, lastError } = this;
+    return { address, strict, info, lastError };
   }
 }
 

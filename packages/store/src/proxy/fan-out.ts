@@ -24,7 +24,12 @@ export type FanOutCall = {
   tenant: string;
   signal: AbortSignal;
   onWarning: (text: string) => void;
+  /** Told of bytes that are held from now on, and of those given up as a negative number; throws when they are too many. */
+  charge: (bytes: number) => void;
 };
+
+/** Of a series' labels and chunks as objects, beside the bytes of their frame. */
+const BYTES_OF_SERIES = 600;
 
 /** An endpoint failed and partial answers are not wanted, or none of those that should answer is there. */
 export class FanOutError extends Error {
@@ -88,6 +93,17 @@ async function* endpointSeries(
     ...request,
     partialResponseStrategy: call.partialResponse ? PartialResponse.WARN : PartialResponse.ABORT,
   });
+  let held = 0;
+  let exceeded: unknown;
+  const charge = (bytes: number) => {
+    held += bytes;
+    try {
+      call.charge(bytes);
+    } catch (error) {
+      exceeded = error;
+      throw error;
+    }
+  };
   try {
     const frames = framesWithin(
       call.responseTimeoutMs,
@@ -102,16 +118,24 @@ async function* endpointSeries(
       const { series, warnings }: SeriesFrame = decodeSeriesResponse(frame);
       for (const warning of warnings) call.onWarning(`${endpoint.address}: ${warning}`);
       if (series.length === 0) continue;
-      if (sorted || without.size === 0) yield series;
-      else all.push(...series);
+      const bytes = frame.length + series.length * BYTES_OF_SERIES;
+      charge(bytes);
+      if (sorted || without.size === 0) {
+        yield series;
+        charge(-bytes);
+      } else for (const each of series) all.push(each);
     }
     // An endpoint that cannot leave labels out answers with them, in the order that they give.
     if (all.length > 0) yield stripped(all, without);
   } catch (error) {
     call.signal.throwIfAborted();
+    // The query's own limit is no failure of the endpoint.
+    if (error === exceeded) throw error;
     const text = `receive series from ${endpoint.address}: ${errorText(error)}`;
     if (!call.partialResponse) throw new FanOutError(text, { cause: error });
     call.onWarning(text);
+  } finally {
+    call.charge(-held);
   }
 }
 

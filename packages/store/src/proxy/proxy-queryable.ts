@@ -7,6 +7,7 @@
  */
 
 import {
+  ChunkEncoding,
   compareLabels,
   type LabelSelect,
   type Queryable,
@@ -14,7 +15,12 @@ import {
   type SeriesSelect,
   withoutLabels,
 } from "@torus/model";
-import { emptySeriesRequest, type LabelsRequest, type WireChunk } from "@torus/protocol";
+import {
+  claimedSamples,
+  emptySeriesRequest,
+  type LabelsRequest,
+  type WireChunk,
+} from "@torus/protocol";
 import { type Columns, clip, NO_COLUMNS } from "../dedup/columns.ts";
 import { type DedupFunction, dedupColumns, dedupReplicas, mergeCopies } from "../dedup/dedup.ts";
 import type { SeriesOf } from "../merge.ts";
@@ -34,9 +40,22 @@ export type ProxyQueryOptions = {
   /** Largest window of downsampled data in ms; 0 for raw data only. */
   maxResolutionMs: number;
   tenant: string;
+  /** Told of bytes that are held from now on, and of those given up as a negative number; throws when they are too many. */
+  charge?: (bytes: number) => void;
 };
 
 const RESPONSE_BATCH = 64;
+const BYTES_OF_LABEL = 40;
+
+/** What chunks become as columns, by the number of samples that each claims. */
+function decodedBytes(chunks: readonly WireChunk[]): number {
+  let bytes = 0;
+  for (const { encoding, data } of chunks) {
+    const perSample = encoding === ChunkEncoding.XOR || encoding === ChunkEncoding.XOR2 ? 16 : 400;
+    bytes += claimedSamples(data) * perSample;
+  }
+  return bytes;
+}
 
 export class ProxyQueryable implements Queryable {
   readonly #options: ProxyQueryOptions;
@@ -51,7 +70,18 @@ export class ProxyQueryable implements Queryable {
 
   #call(signal: AbortSignal, onWarning: (text: string) => void): FanOutCall {
     const { partialResponse, responseTimeoutMs, tenant } = this.#options;
-    return { partialResponse, responseTimeoutMs, tenant, signal, onWarning };
+    return {
+      partialResponse,
+      responseTimeoutMs,
+      tenant,
+      signal,
+      onWarning,
+      charge: (bytes) => this.#charge(bytes),
+    };
+  }
+
+  #charge(bytes: number): void {
+    this.#options.charge?.(bytes);
   }
 
   async *select(select: SeriesSelect): AsyncGenerator<readonly SeriesColumns[]> {
@@ -69,13 +99,21 @@ export class ProxyQueryable implements Queryable {
         : mergeCopies(chunks, mint, maxt);
     for await (const batch of this.#series(select, this.#without)) {
       const out: SeriesColumns[] = [];
-      for (const { labels, chunks } of batch) {
-        const columns = skipChunks ? NO_COLUMNS : columnsOf(chunks);
-        if (skipChunks || columns.timestamps.length > 0) {
-          out.push({ labels, ...columns, startTimestamps: null });
+      let bytes = 0;
+      try {
+        for (const { labels, chunks } of batch) {
+          const more = skipChunks ? 0 : decodedBytes(chunks);
+          bytes += more;
+          this.#charge(more);
+          const columns = skipChunks ? NO_COLUMNS : columnsOf(chunks);
+          if (skipChunks || columns.timestamps.length > 0) {
+            out.push({ labels, ...columns, startTimestamps: null });
+          }
         }
+        if (out.length > 0) yield out;
+      } finally {
+        this.#charge(-bytes);
       }
-      if (out.length > 0) yield out;
     }
   }
 
@@ -84,11 +122,27 @@ export class ProxyQueryable implements Queryable {
    * Series of one group are not side by side until the replica labels are gone, so all are collected and sorted.
    */
   async *#inTwoSteps(select: SeriesSelect): AsyncGenerator<readonly SeriesColumns[]> {
+    let bytes = 0;
+    try {
+      yield* this.#collected(select, (more) => {
+        bytes += more;
+        this.#charge(more);
+      });
+    } finally {
+      this.#charge(-bytes);
+    }
+  }
+
+  async *#collected(
+    select: SeriesSelect,
+    charge: (bytes: number) => void,
+  ): AsyncGenerator<readonly SeriesColumns[]> {
     const { replicaLabels, ringReplicaLabels, algorithm } = this.#options;
     const replicas = new Set(replicaLabels);
     const all: (Columns & { labels: SeriesColumns["labels"] })[] = [];
     for await (const batch of this.#series(select, ringReplicaLabels)) {
       for (const { labels, chunks } of batch) {
+        charge(labels.length * BYTES_OF_LABEL + (select.skipChunks ? 0 : decodedBytes(chunks)));
         const columns = select.skipChunks
           ? NO_COLUMNS
           : mergeCopies(chunks, select.mint, select.maxt);

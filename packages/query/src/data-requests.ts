@@ -1,0 +1,136 @@
+/** From the parameters of a request to the job that a query thread runs (Prometheus' HTTP API, Thanos' parameters). */
+
+import type { Matcher } from "@torus/model";
+import type { Request } from "express";
+import { ApiError, badParameter } from "./api-error.ts";
+import { MAX_TIME, MIN_TIME, type Parameters, unescapeLabelName } from "./parameters.ts";
+import { type DataOptions, matcherTexts, type QueryTask } from "./query-job.ts";
+
+export type RequestDefaults = {
+  lookbackDeltaMs: number;
+  /** Step of range queries that name none; at least range/250 then. */
+  defaultStepMs: number;
+  partialResponse: boolean;
+  /** Resolution is chosen by the step when a request names none. */
+  autoDownsampling: boolean;
+  tenantHeader: string;
+  defaultTenant: string;
+  now: () => number;
+};
+
+const MAX_POINTS = 11_000;
+
+/** What a request wants to be run, and over which endpoints. */
+export type Wanted = {
+  task: QueryTask;
+  data: DataOptions;
+  /** Selectors on `__address__`; empty for all endpoints. */
+  storeMatch: readonly (readonly Matcher[])[];
+};
+
+export type DataRequest = (
+  parameters: Parameters,
+  request: Request,
+  defaults: RequestDefaults,
+) => Wanted;
+
+export const instantRequest: DataRequest = (parameters, request, defaults) => ({
+  ...dataOptions(parameters, request, defaults, 0),
+  task: {
+    kind: "instant",
+    ...evaluated(parameters, defaults),
+    timeMs: parameters.time("time", defaults.now()),
+  },
+});
+
+export const rangeRequest: DataRequest = (parameters, request, defaults) => {
+  const startMs = parameters.requiredTime("start");
+  const endMs = parameters.requiredTime("end");
+  if (endMs < startMs) throw badParameter("end", "end timestamp must not be before start time");
+  const missingStep = Math.max(defaults.defaultStepMs, Math.floor((endMs - startMs) / 250));
+  const stepMs = parameters.duration("step", missingStep);
+  if (stepMs <= 0) {
+    throw badParameter(
+      "step",
+      "zero or negative query resolution step widths are not accepted. Try a positive integer",
+    );
+  }
+  if (Math.floor((endMs - startMs) / stepMs) > MAX_POINTS) {
+    throw new ApiError(
+      "bad_data",
+      "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+    );
+  }
+  return {
+    ...dataOptions(parameters, request, defaults, stepMs),
+    task: { kind: "range", ...evaluated(parameters, defaults), startMs, endMs, stepMs },
+  };
+};
+
+export const seriesRequest: DataRequest = (parameters, request, defaults) => {
+  const task = { kind: "series" as const, ...selected(parameters) };
+  if (task.selectors.length === 0) throw new ApiError("bad_data", "no match[] parameter provided");
+  return { ...dataOptions(parameters, request, defaults, 0), task };
+};
+
+export const labelNamesRequest: DataRequest = (parameters, request, defaults) => ({
+  ...dataOptions(parameters, request, defaults, 0),
+  task: { kind: "labelNames", ...selected(parameters) },
+});
+
+export const labelValuesRequest: DataRequest = (parameters, request, defaults) => {
+  const given = String(request.params["name"] ?? "");
+  const name = unescapeLabelName(given);
+  if (name === null || name === "")
+    throw new ApiError("bad_data", `invalid label name: "${given}"`);
+  return {
+    ...dataOptions(parameters, request, defaults, 0),
+    task: { kind: "labelValues", name, ...selected(parameters) },
+  };
+};
+
+function evaluated(parameters: Parameters, { lookbackDeltaMs }: RequestDefaults) {
+  return {
+    query: parameters.text("query"),
+    lookbackDeltaMs: parameters.duration("lookback_delta", lookbackDeltaMs),
+    limit: parameters.limit(),
+    stats: parameters.text("stats") !== "",
+  };
+}
+
+function selected(parameters: Parameters) {
+  const limit = parameters.limit();
+  const mint = parameters.time("start", MIN_TIME);
+  const maxt = parameters.time("end", MAX_TIME);
+  if (maxt < mint) throw badParameter("end", "end timestamp must not be before start time");
+  return { selectors: parameters.selectors().map(matcherTexts), mint, maxt, limit };
+}
+
+export function dataOptions(
+  parameters: Parameters,
+  request: Request,
+  defaults: RequestDefaults,
+  stepMs: number,
+): Pick<Wanted, "data" | "storeMatch"> {
+  const engine = parameters.text("engine");
+  if (engine !== "" && engine !== "prometheus" && engine !== "thanos") {
+    throw new ApiError("bad_data", `'${engine}' bad engine`);
+  }
+  const replicaLabels = parameters.all("replicaLabels[]").filter((label) => label !== "");
+  const resolution = parameters.text("max_source_resolution");
+  const auto = resolution === "auto" || (resolution === "" && defaults.autoDownsampling);
+  return {
+    storeMatch: parameters.selectors("storeMatch[]"),
+    data: {
+      dedup: parameters.boolean("dedup", true),
+      replicaLabels: replicaLabels.length > 0 ? replicaLabels : null,
+      partialResponse: parameters.boolean("partial_response", defaults.partialResponse),
+      maxResolutionMs: auto
+        ? Math.floor(stepMs / 5)
+        : resolution === ""
+          ? 0
+          : parameters.duration("max_source_resolution", 0),
+      tenant: request.get(defaults.tenantHeader) ?? defaults.defaultTenant,
+    },
+  };
+}

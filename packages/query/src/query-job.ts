@@ -1,0 +1,109 @@
+/**
+ * What a query thread is asked, and how it answers. Everything here is copied between threads: plain data, matchers
+ * as their three texts.
+ *
+ *   main                                        query thread
+ *     run {id, job, endpoints}        ->
+ *                                     <-        head {id, contentType, warned}
+ *                                     <-        part {id, bytes}          at most WINDOW parts ahead
+ *     credit {id, parts}              ->
+ *     abort {id}                      ->
+ *                                     <-        end {id, peakBytes} or failure {id, type, message}
+ */
+
+import type { Matcher } from "@torus/model";
+import type { DedupFunction, EndpointState } from "@torus/store";
+import type { ErrorType } from "./api-error.ts";
+
+export type MatcherText = Pick<Matcher, "type" | "name" | "value">;
+
+export function matcherTexts(matchers: readonly Matcher[]): MatcherText[] {
+  return matchers.map(({ type, name, value }) => ({ type, name, value }));
+}
+
+/** How one request wants its data: Thanos' parameters beyond Prometheus'. */
+export type DataOptions = {
+  dedup: boolean;
+  /** Null: those of the flags. */
+  replicaLabels: readonly string[] | null;
+  partialResponse: boolean;
+  /** Milliseconds; 0 for raw data only. */
+  maxResolutionMs: number;
+  tenant: string;
+};
+
+type Evaluated = {
+  query: string;
+  lookbackDeltaMs: number;
+  /** 0 for no limit; likewise below. */
+  limit: number;
+  stats: boolean;
+};
+
+type Selected = {
+  selectors: readonly (readonly MatcherText[])[];
+  mint: number;
+  maxt: number;
+  limit: number;
+};
+
+export type QueryTask =
+  | (Evaluated & { kind: "instant"; timeMs: number })
+  | (Evaluated & { kind: "range"; startMs: number; endMs: number; stepMs: number })
+  | (Selected & { kind: "series" })
+  | (Selected & { kind: "labelNames" })
+  | (Selected & { kind: "labelValues"; name: string });
+
+export type QueryJob = { task: QueryTask; data: DataOptions; timeoutMs: number };
+
+/** What all queries have in common. */
+export type QuerySettings = {
+  ringReplicaLabels: readonly string[];
+  replicaLabels: readonly string[];
+  algorithm: DedupFunction;
+  responseTimeoutMs: number;
+  maxSamples: number;
+  /** Of one query; 0 for no limit, likewise below. */
+  maxBytes: number;
+  /** Of all queries together. */
+  maxTotalBytes: number;
+  lookbackDeltaMs: number;
+  maxMessageBytes: number;
+};
+
+/** What a thread is started with. */
+export type ThreadStart = {
+  settings: QuerySettings;
+  /** Slots of `SharedBytes`, and which of them is the thread's. */
+  slots: Int32Array<SharedArrayBuffer>;
+  slot: number;
+};
+
+export type TaskAnswer = {
+  contentType: string;
+  /** The storage or the engine warned, so the answer is not to be kept. */
+  warned: boolean;
+  parts: AsyncIterable<Uint8Array>;
+};
+
+/** Asks whoever evaluates. @throws {ApiError} */
+export type TaskRunner = (
+  job: QueryJob,
+  storeMatch: readonly (readonly Matcher[])[],
+  signal: AbortSignal,
+) => Promise<TaskAnswer>;
+
+/** Parts that a thread may be ahead of the client. */
+export const WINDOW = 32;
+
+export type ToThread =
+  | { type: "run"; id: number; job: QueryJob; endpoints: readonly EndpointState[] }
+  | { type: "credit"; id: number; parts: number }
+  | { type: "abort"; id: number };
+
+export type FromThread =
+  | { type: "started" }
+  | { type: "head"; id: number; contentType: string; warned: boolean }
+  | { type: "part"; id: number; bytes: Uint8Array }
+  | { type: "end"; id: number; peakBytes: number }
+  | { type: "failure"; id: number; errorType: ErrorType; message: string; peakBytes: number };

@@ -1,0 +1,116 @@
+/**
+ * The program of a query thread. It owns its connections to the endpoints, runs one job at a time and sends the
+ * answer's bytes as they are written, at most WINDOW parts ahead of the client. See query-job.ts for the messages.
+ */
+
+import { parentPort, workerData } from "node:worker_threads";
+import type { Queryable } from "@torus/model";
+import { createGrpcJsClient } from "@torus/server";
+import { Endpoint, type EndpointState, ProxyQueryable } from "@torus/store";
+import { apiError } from "./api-error.ts";
+import { ByteBudget, SharedBytes } from "./byte-budget.ts";
+import {
+  type FromThread,
+  type QueryJob,
+  type ThreadStart,
+  type ToThread,
+  WINDOW,
+} from "./query-job.ts";
+import { runTask } from "./run-task.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("query-worker.ts runs in a worker thread only");
+const { settings, slots, slot } = workerData as ThreadStart;
+const shared = new SharedBytes(settings.maxTotalBytes, slots);
+const clients = new Map<string, ReturnType<typeof createGrpcJsClient>>();
+
+type Running = { abort: AbortController; credits: number; wake: () => void };
+const running = new Map<number, Running>();
+
+function send(message: FromThread, transfer: ArrayBuffer[] = []): void {
+  port?.postMessage(message, transfer);
+}
+
+function endpointOf(state: EndpointState): Endpoint {
+  const { address, strict } = state;
+  let client = clients.get(address);
+  if (client === undefined) {
+    client = createGrpcJsClient(address, { maxMessageBytes: settings.maxMessageBytes });
+    clients.set(address, client);
+  }
+  const endpoint = new Endpoint(client, strict);
+  endpoint.info = state.info;
+  endpoint.lastError = state.lastError;
+  return endpoint;
+}
+
+function dataOf(
+  { data }: QueryJob,
+  endpoints: readonly EndpointState[],
+  budget: ByteBudget,
+): Queryable {
+  return new ProxyQueryable({
+    endpoints: endpoints.map(endpointOf),
+    dedup: data.dedup,
+    ringReplicaLabels: settings.ringReplicaLabels,
+    replicaLabels: data.replicaLabels ?? settings.replicaLabels,
+    algorithm: settings.algorithm,
+    partialResponse: data.partialResponse,
+    responseTimeoutMs: settings.responseTimeoutMs,
+    maxResolutionMs: data.maxResolutionMs,
+    tenant: data.tenant,
+    charge: budget.storage,
+  });
+}
+
+async function run(id: number, job: QueryJob, endpoints: readonly EndpointState[]): Promise<void> {
+  const abort = new AbortController();
+  const self: Running = { abort, credits: WINDOW, wake: () => undefined };
+  running.set(id, self);
+  const budget = new ByteBudget(settings.maxBytes, shared, slot);
+  try {
+    const { contentType, warned, parts } = await runTask(job.task, {
+      data: dataOf(job, endpoints, budget),
+      settings,
+      timeoutMs: job.timeoutMs,
+      budget,
+      signal: abort.signal,
+      now: Date.now,
+    });
+    send({ type: "head", id, contentType, warned });
+    for (const part of parts) {
+      while (self.credits === 0) await new Promise<void>((resolve) => (self.wake = resolve));
+      abort.signal.throwIfAborted();
+      self.credits--;
+      sendPart(id, part);
+    }
+    send({ type: "end", id, peakBytes: budget.peak });
+  } catch (error) {
+    const { type, message } = apiError(error);
+    send({ type: "failure", id, errorType: type, message, peakBytes: budget.peak });
+  } finally {
+    budget.release();
+    running.delete(id);
+  }
+}
+
+/** A part with memory of its own is handed over; one in Node's pool of small buffers is copied. */
+function sendPart(id: number, part: Uint8Array): void {
+  const own = part.byteOffset === 0 && part.buffer.byteLength >= 16 * 1024;
+  const bytes = own ? new Uint8Array(part.buffer, 0, part.byteLength) : new Uint8Array(part);
+  send({ type: "part", id, bytes }, [bytes.buffer as ArrayBuffer]);
+}
+
+port.on("message", (message: ToThread) => {
+  if (message.type === "run") {
+    void run(message.id, message.job, message.endpoints);
+    return;
+  }
+  const self = running.get(message.id);
+  if (self === undefined) return;
+  if (message.type === "abort") self.abort.abort();
+  else self.credits += message.parts;
+  self.wake();
+});
+
+send({ type: "started" });
