@@ -7,7 +7,7 @@
  * The encoding's top bit says that the chunk is of out-of-order samples. Zeros end a file: it is given room ahead.
  */
 
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import path from "node:path";
 import {
   ByteReader,
@@ -17,6 +17,7 @@ import {
   VarintOverflowError,
 } from "@torus/encoding";
 import type { Chunk, ChunkEncoding } from "@torus/model";
+import { files, writeWhole } from "./files.ts";
 
 const MAGIC = 0x0130bc91;
 const HEADER_SIZE = 8;
@@ -48,7 +49,7 @@ export function readHeadChunks(dir: string): { chunks: HeadChunk[]; damage: Head
   const damage: HeadChunkDamage[] = [];
   for (const name of fileNames(dir)) {
     const file = path.join(dir, name);
-    const stop = readFile(readFileSync(file), Number(name), chunks);
+    const stop = readFile(files.readWhole(file), Number(name), chunks);
     if (stop !== null) damage.push({ file, ...stop });
   }
   return { chunks, damage };
@@ -125,6 +126,6 @@ export function writeHeadChunks(
     out.bytes(data);
     out.u32(crc32c(out.written.subarray(start)));
   }
-  writeFileSync(path.join(dir, String(file).padStart(6, "0")), out.written, { flush: true });
+  writeWhole(path.join(dir, String(file).padStart(6, "0")), out.written);
   return offsets;
 }

@@ -5,9 +5,9 @@
  * Kept are series that are still needed and samples not before `mint`; records of other types are kept whole.
  */
 
-import { readdirSync, renameSync, rmSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import path from "node:path";
-import { syncDirectory } from "./block/write-block.ts";
+import { files, removeUnfinished, syncDirectory } from "./files.ts";
 import { RecordType } from "./head/replay.ts";
 import { type LogDamage, readLog } from "./wlog/reader.ts";
 import { type Compression, listSegments } from "./wlog/segment.ts";
@@ -66,8 +66,10 @@ export type CheckpointInput = {
 export function writeCheckpoint({ walDir, last, keep, mint, compression }: CheckpointInput): void {
   const name = `checkpoint.${String(last).padStart(8, "0")}`;
   const unfinished = path.join(walDir, `${name}.tmp`);
-  rmSync(unfinished, { recursive: true, force: true });
+  files.remove(unfinished);
   const before = newestCheckpoint(walDir);
+  // Written before, by one that ended before it deleted what this covers.
+  if (before !== null && before.covers >= last) return;
   const keepSeries = (ref: number): boolean => (((keep[ref >>> 5] ?? 0) >>> (ref & 31)) & 1) !== 0;
   const out = new LogWriter(unfinished, { compression });
   try {
@@ -82,14 +84,14 @@ export function writeCheckpoint({ walDir, last, keep, mint, compression }: Check
     }
     const damage = readLog(walDir, (before?.covers ?? -1) + 1, last, copy);
     if (damage !== null) throw new CheckpointSourceError(walDir, damage);
-  } catch (error) {
     out.close();
-    rmSync(unfinished, { recursive: true, force: true });
+    syncDirectory(unfinished);
+  } catch (error) {
+    out.abandon();
+    removeUnfinished(unfinished);
     throw error;
   }
-  out.close();
-  syncDirectory(unfinished);
-  renameSync(unfinished, path.join(walDir, name));
+  files.rename(unfinished, path.join(walDir, name));
   syncDirectory(walDir);
 }
 
@@ -100,7 +102,7 @@ export function deleteCovered(walDir: string, wal: LogWriter): void {
   wal.truncate(newest.covers + 1);
   for (const name of readdirSync(walDir)) {
     if (CHECKPOINT_NAME.test(name) && name !== newest.name) {
-      rmSync(path.join(walDir, name), { recursive: true, force: true });
+      files.remove(path.join(walDir, name));
     }
   }
 }

@@ -52,6 +52,11 @@ export class LateLog implements RecordLog {
     this.#writer?.close();
   }
 
+  /** Closes the file as it is. */
+  abandon(): void {
+    this.#writer?.abandon();
+  }
+
   #open(): LogWriter {
     this.#writer ??= new LogWriter(this.#dir, { compression: this.#compression });
     return this.#writer;

@@ -5,17 +5,9 @@
  * flock, as a Prometheus server does, is found in /proc/locks and respected.
  */
 
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { files, writeFully } from "./files.ts";
 
 /** Another process, or another Tsdb of this one, writes the directory. */
 export class DirectoryLockedError extends Error {
@@ -33,15 +25,21 @@ const heldHere = new Set<string>();
 
 /** Takes the lock and returns what gives it back. @throws {DirectoryLockedError} */
 export function lockDirectory(dir: string): () => void {
-  mkdirSync(dir, { recursive: true });
+  files.makeDirectory(dir);
   const file = path.join(path.resolve(dir), "lock");
   if (heldHere.has(file)) throw new DirectoryLockedError(dir, `this process (${process.pid})`);
   const mine = `${process.pid} ${startTime(process.pid) ?? "?"}\n`;
   for (;;) {
     const fd = createExclusive(file);
     if (fd !== null) {
-      writeSync(fd, mine);
-      closeSync(fd);
+      try {
+        writeFully(fd, Buffer.from(mine), null);
+      } catch (error) {
+        files.unlink(file);
+        throw error;
+      } finally {
+        files.close(fd);
+      }
       break;
     }
     const holder = holderOf(file);
@@ -49,8 +47,8 @@ export function lockDirectory(dir: string): () => void {
     // Moved aside first: of two that find the same stale lock, only one can move it.
     const stale = `${file}.${process.pid}`;
     try {
-      renameSync(file, stale);
-      unlinkSync(stale);
+      files.rename(file, stale);
+      files.unlink(stale);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     }
@@ -59,13 +57,13 @@ export function lockDirectory(dir: string): () => void {
   heldHere.add(file);
   return () => {
     if (!heldHere.delete(file)) return;
-    unlinkSync(file);
+    files.unlink(file);
   };
 }
 
 function createExclusive(file: string): number | null {
   try {
-    return openSync(file, "wx");
+    return files.open(file, "wx");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return null;
     throw error;

@@ -11,7 +11,7 @@
  * aligned range into one, then the log is checkpointed.
  */
 
-import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import path from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { WriteRequestBuffer } from "@torus/kernels";
@@ -25,6 +25,7 @@ import { deleteCovered, segmentToCover } from "./db-checkpoint.ts";
 import { LateLog } from "./db-late-log.ts";
 import { lockDirectory } from "./db-lock.ts";
 import { type LogLine, replayLog } from "./db-replay.ts";
+import { files } from "./files.ts";
 import type { AppendCounts } from "./head/append.ts";
 import type { ClosedRange } from "./head/close-range.ts";
 import { Head } from "./head/head.ts";
@@ -115,14 +116,14 @@ export class Tsdb {
     const { dir, log } = options;
     const unlock = lockDirectory(dir);
     let head: Head | undefined;
+    let wal: LogWriter | undefined;
+    const lateLog = new LateLog(path.join(dir, "wbl"), options.walCompression);
     try {
       removeUnfinished(dir);
       const walDir = path.join(dir, "wal");
-      mkdirSync(walDir, { recursive: true });
+      files.makeDirectory(walDir);
       removeMappedChunks(dir);
       const blocks = new BlockSet(dir, log);
-      let wal: LogWriter | undefined;
-      const lateLog = new LateLog(path.join(dir, "wbl"), options.walCompression);
       head = new Head({ log: (records) => (wal as LogWriter).log(records) }, lateLog, {
         outOfOrderWindowMs: options.outOfOrderWindowMs,
         chunkRangeMs: options.blockDurationMs,
@@ -139,6 +140,8 @@ export class Tsdb {
       if (minTime > Number.NEGATIVE_INFINITY) await db.#truncateHead(minTime);
       return db;
     } catch (error) {
+      wal?.abandon();
+      lateLog.abandon();
       head?.close();
       unlock();
       throw error;
@@ -251,11 +254,14 @@ export class Tsdb {
     this.#closed = true;
     await this.#work.catch(() => undefined);
     try {
-      this.#lateLog.close();
       this.#wal.close();
     } finally {
-      this.#head.close();
-      this.#unlock();
+      try {
+        this.#lateLog.close();
+      } finally {
+        this.#head.close();
+        this.#unlock();
+      }
     }
   }
 
@@ -407,7 +413,7 @@ function removeUnfinished(dir: string): void {
     }
     for (const name of names) {
       if (/\.tmp-for-(creation|deletion)$/.test(name) || /^checkpoint\.\d+\.tmp$/.test(name)) {
-        rmSync(path.join(parent, name), { recursive: true, force: true });
+        files.remove(path.join(parent, name));
       }
     }
   }
@@ -419,6 +425,7 @@ function removeUnfinished(dir: string): void {
  */
 function removeMappedChunks(dir: string): void {
   const mapped = path.join(dir, "chunks_head");
-  mkdirSync(mapped, { recursive: true });
-  for (const name of readdirSync(mapped)) if (/^\d{6}$/.test(name)) rmSync(path.join(mapped, name));
+  files.makeDirectory(mapped);
+  for (const name of readdirSync(mapped))
+    if (/^\d{6}$/.test(name)) files.unlink(path.join(mapped, name));
 }

@@ -3,7 +3,6 @@
  * is first needed and shared by those who need it meanwhile, chunk files are open during a read.
  */
 
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import {
   type Chunk,
@@ -16,6 +15,7 @@ import {
   type Matcher,
 } from "@torus/model";
 import { keepSamples } from "../chunkenc/chunk-samples.ts";
+import { files } from "../files.ts";
 import { postingsForMatchers } from "../postings.ts";
 import { ChunkSegmentReader } from "./chunk-segments.ts";
 import { IndexReader } from "./index-reader.ts";
@@ -60,7 +60,7 @@ export class BlockReader implements ChunkQueryable {
   index(): IndexReader {
     const held = this.#index?.deref();
     if (held !== undefined) return held;
-    const index = new IndexReader(readFileSync(path.join(this.dir, "index")));
+    const index = new IndexReader(files.readWhole(path.join(this.dir, "index")));
     this.#index = new WeakRef(index);
     return index;
   }

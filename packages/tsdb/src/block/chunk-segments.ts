@@ -7,10 +7,11 @@
  * A chunk's reference is (file number - 1) * 2^32 + the offset of its length field.
  */
 
-import { closeSync, mkdirSync, openSync, readdirSync, readSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import path from "node:path";
 import { ByteReader, ByteWriter, crc32c } from "@torus/encoding";
 import type { ChunkEncoding } from "@torus/model";
+import { files } from "../files.ts";
 import { FileWriter } from "./file-writer.ts";
 
 const MAGIC = 0x85bd40dd;
@@ -42,7 +43,7 @@ export class ChunkSegmentWriter {
   readonly #scratch = new ByteWriter(16);
 
   constructor(dir: string, segmentSize = SEGMENT_SIZE) {
-    mkdirSync(dir, { recursive: true });
+    files.makeDirectory(dir);
     this.#dir = dir;
     this.#segmentSize = segmentSize;
   }
@@ -149,7 +150,7 @@ export class ChunkSegmentReader {
     const fd = this.#open(index, offset);
     let read = 0;
     while (read < window.length) {
-      const n = readSync(fd, window, read, window.length - read, offset + read);
+      const n = files.read(fd, window, read, window.length - read, offset + read);
       if (n === 0) break;
       read += n;
     }
@@ -163,11 +164,11 @@ export class ChunkSegmentReader {
     const open = this.#files.get(index);
     if (open !== undefined) return open;
     const name = segmentName(this.#dir, index);
-    const fd = openSync(name, "r");
+    const fd = files.open(name, "r");
     this.#files.set(index, fd);
     const header = new Uint8Array(HEADER_SIZE);
     const ref = index * 2 ** 32 + offset;
-    if (readSync(fd, header, 0, HEADER_SIZE, 0) < HEADER_SIZE) {
+    if (files.read(fd, header, 0, HEADER_SIZE, 0) < HEADER_SIZE) {
       throw new ChunkFileDamagedError(this.#dir, ref, "the file has no header");
     }
     const view = new DataView(header.buffer);
@@ -178,7 +179,7 @@ export class ChunkSegmentReader {
   }
 
   close(): void {
-    for (const fd of this.#files.values()) closeSync(fd);
+    for (const fd of this.#files.values()) files.close(fd);
     this.#files.clear();
   }
 }

@@ -1,12 +1,13 @@
 /** A file that grows at its end, buffered, with a running checksum over what `beginChecksum` begins. */
 
-import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
 import { type ByteWriter, crc32c } from "@torus/encoding";
+import { files, writeFully } from "../files.ts";
 
 const FLUSH_BYTES = 1 << 20;
 
 export class FileWriter {
-  readonly #fd: number;
+  /** -1 when it is closed. */
+  #fd: number;
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
   /** Bytes of the file so far, those not yet flushed included. */
@@ -15,7 +16,7 @@ export class FileWriter {
 
   /** @param path A file that does not exist yet. */
   constructor(path: string) {
-    this.#fd = openSync(path, "wx");
+    this.#fd = files.open(path, "wx");
   }
 
   /** Takes the bytes over: they must not change until the file is closed or flushed. */
@@ -50,8 +51,7 @@ export class FileWriter {
   flush(): void {
     const bytes =
       this.#pending.length === 1 ? (this.#pending[0] as Uint8Array) : Buffer.concat(this.#pending);
-    let done = 0;
-    while (done < bytes.length) done += writeSync(this.#fd, bytes, done, bytes.length - done);
+    writeFully(this.#fd, bytes, null);
     this.#pending = [];
     this.#pendingBytes = 0;
   }
@@ -60,14 +60,16 @@ export class FileWriter {
   finish(): void {
     try {
       this.flush();
-      fsyncSync(this.#fd);
+      files.fsync(this.#fd);
     } finally {
-      closeSync(this.#fd);
+      this.abandon();
     }
   }
 
-  /** Closes without caring for what is unwritten. */
+  /** Closes without caring for what is unwritten; nothing when it is closed. */
   abandon(): void {
-    closeSync(this.#fd);
+    const fd = this.#fd;
+    this.#fd = -1;
+    if (fd >= 0) files.close(fd);
   }
 }

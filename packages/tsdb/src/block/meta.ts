@@ -1,8 +1,8 @@
 /** Prometheus' part of a block's meta.json (Prometheus, tsdb/docs/format/README.md): names and order of keys are the file's. */
 
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { isUlid } from "@torus/model";
+import { files } from "../files.ts";
 
 export type TsdbBlockMeta = {
   ulid: string;
@@ -27,6 +27,8 @@ export type TsdbBlockMeta = {
   version: 1;
 };
 
+const TEXT = new TextDecoder("utf-8", { fatal: true });
+
 export class BlockMetaInvalidError extends Error {
   constructor(dir: string, what: string, options?: ErrorOptions) {
     super(`read ${path.join(dir, "meta.json")}: ${what}`, options);
@@ -38,7 +40,7 @@ export class BlockMetaInvalidError extends Error {
 export function readBlockMeta(dir: string): TsdbBlockMeta {
   let meta: TsdbBlockMeta;
   try {
-    meta = JSON.parse(readFileSync(path.join(dir, "meta.json"), "utf8")) as TsdbBlockMeta;
+    meta = JSON.parse(TEXT.decode(files.readWhole(path.join(dir, "meta.json")))) as TsdbBlockMeta;
   } catch (error) {
     throw new BlockMetaInvalidError(dir, (error as Error).message, { cause: error });
   }

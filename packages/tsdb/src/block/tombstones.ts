@@ -3,9 +3,10 @@
  * two varints, the ends of a closed interval of deleted time.
  */
 
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { ByteReader, ByteWriter, crc32c } from "@torus/encoding";
+import { files, writeWhole } from "../files.ts";
 
 const MAGIC = 0x0130ba30;
 
@@ -23,7 +24,7 @@ export function readTombstones(dir: string): Map<number, Interval[]> {
   const file = path.join(dir, "tombstones");
   const out = new Map<number, Interval[]>();
   if (!existsSync(file)) return out;
-  const bytes = readFileSync(file);
+  const bytes = files.readWhole(file);
   try {
     const reader = new ByteReader(bytes, 0, bytes.length - 4);
     if (reader.u32() !== MAGIC || reader.u8() !== 1) {
@@ -74,5 +75,5 @@ export function writeTombstones(
     }
   }
   out.u32(crc32c(out.written.subarray(5)));
-  writeFileSync(path.join(dir, "tombstones"), out.written, { flush: true });
+  writeWhole(path.join(dir, "tombstones"), out.written);
 }

@@ -3,17 +3,9 @@
  * what a killed writer leaves is removed at the next start.
  */
 
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
 import path from "node:path";
 import { ChunkEncoding, type ChunkSeries, newUlid } from "@torus/model";
+import { files, removeUnfinished, syncDirectory, writeWhole } from "../files.ts";
 import { ChunkSegmentWriter } from "./chunk-segments.ts";
 import { IndexWriter } from "./index-writer.ts";
 import { formatBlockMeta, type TsdbBlockMeta } from "./meta.ts";
@@ -43,7 +35,7 @@ export async function writeBlock(
 ): Promise<TsdbBlockMeta | null> {
   const ulid = newUlid(block.now);
   const temporary = path.join(parentDir, `${ulid}.tmp-for-creation`);
-  mkdirSync(temporary, { recursive: true });
+  files.makeDirectory(temporary);
   const chunkFiles = new ChunkSegmentWriter(path.join(temporary, "chunks"));
   try {
     const index = new IndexWriter();
@@ -66,7 +58,7 @@ export async function writeBlock(
     }
     if (index.seriesCount === 0) {
       chunkFiles.abandon();
-      rmSync(temporary, { recursive: true });
+      files.remove(temporary);
       return null;
     }
     chunkFiles.finish();
@@ -82,7 +74,7 @@ export async function writeBlock(
     return meta;
   } catch (error) {
     chunkFiles.abandon();
-    rmSync(temporary, { recursive: true, force: true });
+    removeUnfinished(temporary);
     throw error;
   }
 }
@@ -109,11 +101,18 @@ export function blockMeta(
 /** The last steps: `temporary` holds chunks and index, synced; it becomes the block by a rename. */
 export function publishBlock(parentDir: string, temporary: string, meta: TsdbBlockMeta): void {
   writeTombstones(temporary, new Map());
-  writeFileSync(path.join(temporary, "meta.json"), formatBlockMeta(meta), { flush: true });
+  writeWhole(path.join(temporary, "meta.json"), Buffer.from(formatBlockMeta(meta)));
   syncDirectory(path.join(temporary, "chunks"));
   syncDirectory(temporary);
-  renameSync(temporary, path.join(parentDir, meta.ulid));
-  syncDirectory(parentDir);
+  const block = path.join(parentDir, meta.ulid);
+  files.rename(temporary, block);
+  try {
+    syncDirectory(parentDir);
+  } catch (error) {
+    // The caller goes on as if there were no block, and would write its samples again.
+    files.rename(block, temporary);
+    throw error;
+  }
 }
 
 /** The number of samples that a chunk's first two bytes give. */
@@ -125,18 +124,9 @@ export function sampleCount(encoding: ChunkEncoding, data: Uint8Array): number {
   return inHeader ? count & 0x3fff : count;
 }
 
-export function syncDirectory(dir: string): void {
-  const fd = openSync(dir, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
 /** Deletes a block so that no reader takes a half deleted one for whole. */
 export function deleteBlock(dir: string): void {
   const doomed = `${dir}.tmp-for-deletion`;
-  renameSync(dir, doomed);
-  rmSync(doomed, { recursive: true });
+  files.rename(dir, doomed);
+  files.remove(doomed);
 }

@@ -11,13 +11,13 @@
  * A crash leaves `<ULID>.tmp-for-creation`, which the next start removes, or the whole block: its last step is a rename.
  */
 
-import { mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { type Chunk, ChunkEncoding, newUlid } from "@torus/model";
 import type { TsdbBlockMeta } from "../block/meta.ts";
 import { blockMeta, type NewBlock, publishBlock, sampleCount } from "../block/write-block.ts";
 import { isHistogramEncoding } from "../chunkenc/chunk-samples.ts";
 import { mergeChunks } from "../compact/compact.ts";
+import { files, removeUnfinished } from "../files.ts";
 import { ChunkStream } from "./chunk-stream.ts";
 import { IndexStream } from "./index-stream.ts";
 import { seriesRows } from "./series-rows.ts";
@@ -45,7 +45,7 @@ export function cutBlock(input: CutInput): TsdbBlockMeta | null {
   const ulid = newUlid(block.now);
   const temporary = path.join(dir, `${ulid}.tmp-for-creation`);
   const chunksDir = path.join(temporary, "chunks");
-  mkdirSync(chunksDir, { recursive: true });
+  files.makeDirectory(chunksDir);
   const chunks = new ChunkStream(chunksDir);
   let index: IndexStream | null = null;
   try {
@@ -99,7 +99,7 @@ export function cutBlock(input: CutInput): TsdbBlockMeta | null {
   } catch (error) {
     chunks.abandon();
     index?.abandon();
-    rmSync(temporary, { recursive: true, force: true });
+    removeUnfinished(temporary);
     throw error;
   }
 }

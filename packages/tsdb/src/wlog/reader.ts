@@ -1,7 +1,8 @@
 /** Reads a log's records, says where and why it stops being readable, and repairs it as Prometheus does. */
 
-import { closeSync, fstatSync, openSync, readSync, truncateSync, unlinkSync } from "node:fs";
+import { fstatSync } from "node:fs";
 import { crc32c, snappyDecode, zstdDecode } from "@torus/encoding";
+import { files } from "../files.ts";
 import {
   listSegments,
   PAGE_SIZE,
@@ -82,7 +83,7 @@ class SegmentFile implements Pages {
   readonly #window: Buffer;
 
   constructor(file: string) {
-    this.#fd = openSync(file, "r");
+    this.#fd = files.open(file, "r");
     this.size = fstatSync(this.#fd).size;
     this.#window = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES, this.size));
   }
@@ -91,7 +92,7 @@ class SegmentFile implements Pages {
     const wanted = Math.min(this.#window.length, this.size - at);
     let done = 0;
     while (done < wanted) {
-      const n = readSync(this.#fd, this.#window, done, wanted - done, at + done);
+      const n = files.read(this.#fd, this.#window, done, wanted - done, at + done);
       if (n === 0) break;
       done += n;
     }
@@ -99,7 +100,7 @@ class SegmentFile implements Pages {
   }
 
   close(): void {
-    closeSync(this.#fd);
+    files.close(this.#fd);
   }
 }
 
@@ -207,7 +208,12 @@ function hex(value: number): string {
 /** Cuts the log off where it stops being readable: the rest of that segment and all later ones go. */
 export function repairLog(dir: string, damage: LogDamage): void {
   for (const segment of listSegments(dir)) {
-    if (segment > damage.segment) unlinkSync(segmentPath(dir, segment));
+    if (segment > damage.segment) files.unlink(segmentPath(dir, segment));
   }
-  truncateSync(segmentPath(dir, damage.segment), damage.offset);
+  const fd = files.open(segmentPath(dir, damage.segment), "r+");
+  try {
+    files.truncate(fd, damage.offset);
+  } finally {
+    files.close(fd);
+  }
 }

@@ -1,15 +1,7 @@
 /** Appends records to the segments of a log. One writer a directory. */
 
-import {
-  closeSync,
-  fsyncSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
 import { crc32c, snappyEncode } from "@torus/encoding";
+import { files, writeFully } from "../files.ts";
 import {
   type Compression,
   listSegments,
@@ -41,16 +33,19 @@ export class LogWriter {
   #fd: number;
   /** Bytes in the current segment. */
   #offset = 0;
+  /** What a failed write left may stand behind `#offset`: nothing is written before that is cut off. */
+  #unsettled = false;
+  #closed = false;
   #buffer = Buffer.allocUnsafe(4 * PAGE_SIZE);
 
   /** Opens a segment after the newest in `dir`, as Prometheus does at every start. Makes `dir` when it is missing. */
   constructor(dir: string, options: LogWriterOptions) {
-    mkdirSync(dir, { recursive: true });
+    files.makeDirectory(dir);
     this.dir = dir;
     this.#compression = options.compression;
     this.#segmentSize = options.segmentSize ?? SEGMENT_SIZE;
     this.#segment = (listSegments(dir).at(-1) ?? -1) + 1;
-    this.#fd = openSync(segmentPath(dir, this.#segment), "ax");
+    this.#fd = files.open(segmentPath(dir, this.#segment), "ax");
   }
 
   /** The segment that is written to now. */
@@ -65,9 +60,13 @@ export class LogWriter {
 
   /**
    * Writes the records in one system call and returns when the operating system has them; the bytes are only lent.
-   * When it throws, the log reads as it did before.
+   * When it throws, the log reads as it did before; but of records that together need several segments, some may be
+   * in those before the last.
    */
   log(records: readonly Uint8Array[]): void {
+    let total = 0;
+    for (const record of records) total += partsSize(record.length, this.#offset + total);
+    if (this.#offset > 0 && this.#offset + total > this.#segmentSize) this.nextSegment();
     let start = 0;
     let size = 0;
     let at = this.#offset;
@@ -108,55 +107,84 @@ export class LogWriter {
       }
       end = frame(this.#buffer, begin, end, data, flag);
     }
+    this.#append(this.#buffer.subarray(0, end - begin));
+  }
+
+  /** All of the bytes, or none. */
+  #append(bytes: Uint8Array): void {
+    this.#settle();
     try {
-      let done = 0;
-      while (done < end - begin) {
-        done += writeSync(this.#fd, this.#buffer, done, end - begin - done, begin + done);
+      writeFully(this.#fd, bytes, this.#offset);
+    } catch (error) {
+      this.#unsettled = true;
+      try {
+        this.#settle();
+      } catch {
+        // The next write tries again, and is not done before.
       }
-    } catch (error) {
-      // What was written of it must not be read as a record, nor stand before the next one.
-      ftruncateSync(this.#fd, begin);
       throw error;
     }
-    this.#offset = end;
+    this.#offset += bytes.length;
   }
 
-  /** Ends the segment (its last page is filled with zeros and it is synced) and begins the next one. */
+  /** What was written in part must not be read as a record, nor stand before the next one. */
+  #settle(): void {
+    if (!this.#unsettled) return;
+    files.truncate(this.#fd, this.#offset);
+    this.#unsettled = false;
+  }
+
+  /**
+   * Ends the segment (its last page is filled with zeros and it is synced) and begins the next one. When it throws,
+   * the segment is still the one that is written to.
+   */
   nextSegment(): void {
-    const next = this.#segment + 1;
-    const fd = openSync(segmentPath(this.dir, next), "ax");
-    try {
-      this.#finish();
-    } catch (error) {
-      closeSync(fd);
-      unlinkSync(segmentPath(this.dir, next));
-      throw error;
-    }
+    this.#fillPage();
+    files.fsync(this.#fd);
+    const fd = files.open(segmentPath(this.dir, this.#segment + 1), "ax");
+    const ended = this.#fd;
     this.#fd = fd;
-    this.#segment = next;
+    this.#segment++;
     this.#offset = 0;
+    files.close(ended);
   }
 
-  #finish(): void {
+  #fillPage(): void {
     const rest = (PAGE_SIZE - (this.#offset % PAGE_SIZE)) % PAGE_SIZE;
-    if (rest > 0) writeSync(this.#fd, Buffer.alloc(rest), 0, rest, this.#offset);
-    fsyncSync(this.#fd);
-    closeSync(this.#fd);
+    if (rest > 0) this.#append(Buffer.alloc(rest));
   }
 
   sync(): void {
-    fsyncSync(this.#fd);
+    files.fsync(this.#fd);
   }
 
   /** Deletes the segments below `segment`. */
   truncate(segment: number): void {
     for (const old of listSegments(this.dir)) {
-      if (old < segment && old < this.#segment) unlinkSync(segmentPath(this.dir, old));
+      if (old < segment && old < this.#segment) files.unlink(segmentPath(this.dir, old));
     }
   }
 
+  /** Ends the log. It is closed also when this throws; a page that cannot be filled is none of an error. */
   close(): void {
-    this.#finish();
+    if (this.#closed) return;
+    try {
+      this.#fillPage();
+    } catch {
+      // Readers take a segment that ends with its last record.
+    }
+    try {
+      files.fsync(this.#fd);
+    } finally {
+      this.abandon();
+    }
+  }
+
+  /** Closes the file as it is. */
+  abandon(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    files.close(this.#fd);
   }
 }
 
