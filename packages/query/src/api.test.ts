@@ -13,6 +13,7 @@ const pool = new WorkerPool({
     ringReplicaLabels: [],
     replicaLabels: [],
     algorithm: "penalty",
+    spareReplicas: 0,
     responseTimeoutMs: 0,
     maxSamples: 50_000_000,
     maxBytes: 0,

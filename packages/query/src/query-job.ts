@@ -61,6 +61,8 @@ export type QuerySettings = {
   ringReplicaLabels: readonly string[];
   replicaLabels: readonly string[];
   algorithm: DedupFunction;
+  /** Nodes of the ring that may fail without being missed. */
+  spareReplicas: number;
   responseTimeoutMs: number;
   maxSamples: number;
   /** Of one query; 0 for no limit, likewise below. */

@@ -56,6 +56,7 @@ function dataOf(
     replicaLabels: data.replicaLabels ?? settings.replicaLabels,
     algorithm: settings.algorithm,
     partialResponse: data.partialResponse,
+    spareReplicas: settings.spareReplicas,
     responseTimeoutMs: settings.responseTimeoutMs,
     maxResolutionMs: data.maxResolutionMs,
     tenant: data.tenant,

@@ -7,7 +7,7 @@ import {
   mountProbe,
   Probe,
 } from "@torus/server";
-import { Endpoint, EndpointSet, type EndpointState } from "@torus/store";
+import { EndpointSet, type EndpointState } from "@torus/store";
 import { Registry } from "prom-client";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { QueryJob, QueryTask } from "./query-job.ts";
@@ -33,19 +33,18 @@ beforeAll(async () => {
     },
   ]);
   running.push(stop);
-  const set = new EndpointSet(
-    [new Endpoint(createGrpcJsClient(address, { maxMessageBytes: 1 << 24 }), true)],
-    {
-      infoIntervalMs: 3_600_000,
-      infoTimeoutMs: 5000,
-      unhealthyTimeoutMs: 300_000,
-      now: Date.now,
-      log: quietLog,
-    },
-  );
+  const set = new EndpointSet({
+    connect: (at) => createGrpcJsClient(at, { maxMessageBytes: 1 << 24 }),
+    infoIntervalMs: 3_600_000,
+    infoTimeoutMs: 5000,
+    unhealthyTimeoutMs: 300_000,
+    now: Date.now,
+    log: quietLog,
+  });
+  set.set([{ address, strict: true }]);
   running.push(() => set.stop());
   await set.start();
-  endpoints = set.stores().map(({ state }) => state);
+  endpoints = (await set.stores()).map(({ state }) => state);
 });
 afterEach(async () => {
   for (const pool of pools.splice(0)) await pool.stop();
@@ -60,6 +59,7 @@ function open(options: Partial<WorkerPoolOptions> = {}, maxBytes = 0): WorkerPoo
       ringReplicaLabels: [],
       replicaLabels: [],
       algorithm: "penalty",
+      spareReplicas: 0,
       responseTimeoutMs: 0,
       maxSamples: 50_000_000,
       maxBytes,

@@ -3,7 +3,7 @@
 import type { Matcher } from "@torus/model";
 import { mountApi, WorkerPool } from "@torus/query";
 import { createGrpcJsClient } from "@torus/server";
-import { Endpoint, EndpointSet } from "@torus/store";
+import { type Endpoint, EndpointSet, spareReplicas } from "@torus/store";
 import { defineCommand } from "../command.ts";
 import { commonFlags, runComponent } from "../component.ts";
 import { flag, flagGroup } from "../flags.ts";
@@ -29,7 +29,7 @@ export const query = defineCommand({
         hidden: true,
       }),
       "store.unhealthy-timeout": flag.duration(
-        "Time after which a silent endpoint is not listed.",
+        "Time after which a silent endpoint is neither listed nor missed.",
         {
           default: "5m",
         },
@@ -42,6 +42,10 @@ export const query = defineCommand({
       "query.replica-label": flag.strings("Label that tells replicas apart; repeatable."),
       "query.ring-replica-label": flag.strings(
         "Label that tells a hashring's copies of the same samples apart; repeatable.",
+      ),
+      "query.ring-replication-factor": flag.integer(
+        "Copies that the hashring makes. With 3 or more, one node of the ring may be silent (with 5, two) without a warning: its samples are in the answers of others.",
+        { default: "1" },
       ),
       "deduplication.func": flag.choice("How replicas become one.", ["penalty", "chain"], {
         default: "penalty",
@@ -81,24 +85,25 @@ export const query = defineCommand({
   run: (config, env) =>
     runComponent("query", config, env, async ({ log, metrics, lifecycle, http }) => {
       const maxMessageBytes = config["grpc-max-message-size"];
-      const connect = (isStrict: boolean) => (address: string) =>
-        new Endpoint(createGrpcJsClient(address, { maxMessageBytes }), isStrict);
-      const endpoints = new EndpointSet(
-        [...config.endpoint.map(connect(false)), ...config["endpoint-strict"].map(connect(true))],
-        {
-          infoIntervalMs: config["endpoint.info-interval"],
-          infoTimeoutMs: config["endpoint.info-timeout"],
-          unhealthyTimeoutMs: config["store.unhealthy-timeout"],
-          now: Date.now,
-          log,
-        },
-      );
+      const endpoints = new EndpointSet({
+        connect: (address) => createGrpcJsClient(address, { maxMessageBytes }),
+        infoIntervalMs: config["endpoint.info-interval"],
+        infoTimeoutMs: config["endpoint.info-timeout"],
+        unhealthyTimeoutMs: config["store.unhealthy-timeout"],
+        now: Date.now,
+        log,
+      });
+      endpoints.set([
+        ...config["endpoint-strict"].map((address) => ({ address, strict: true })),
+        ...config.endpoint.map((address) => ({ address, strict: false })),
+      ]);
       lifecycle.add("endpoints", { stop: () => endpoints.stop() });
       const pool = new WorkerPool({
         settings: {
           ringReplicaLabels: config["query.ring-replica-label"],
           replicaLabels: config["query.replica-label"],
           algorithm: config["deduplication.func"],
+          spareReplicas: spareReplicas(config["query.ring-replication-factor"]),
           responseTimeoutMs: config["store.response-timeout"],
           maxSamples: config["query.max-samples"],
           maxBytes: config["query.max-bytes"],
@@ -112,12 +117,14 @@ export const query = defineCommand({
       });
       lifecycle.add("query threads", { stop: () => pool.stop() });
       mountApi(http.app, {
-        run: (job, storeMatch, signal) =>
-          pool.run(
+        run: async (job, storeMatch, signal) => {
+          const asked = chosen(await endpoints.stores(), storeMatch);
+          return pool.run(
             job,
-            chosen(endpoints.stores(), storeMatch).map(({ state }) => state),
+            asked.map(({ state }) => state),
             signal,
-          ),
+          );
+        },
         stores: () => storesJson(endpoints.listed()),
         flags: Object.fromEntries(
           Object.entries(config).map(([name, value]) => [name, String(value)]),

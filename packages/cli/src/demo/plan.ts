@@ -90,6 +90,7 @@ export function planCluster(options: ClusterOptions): ClusterPlan {
   const query = component("query", "query", [
     ...[...ring, store].map(({ grpc }) => `--endpoint=${grpc}`),
     `--query.ring-replica-label=${REPLICA_LABEL}`,
+    `--query.ring-replication-factor=${replicationFactor}`,
   ]);
   return {
     dataDir,

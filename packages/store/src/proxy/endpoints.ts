@@ -1,13 +1,20 @@
 /**
- * The endpoints that a query node asks, kept up to date by their Info (Thanos, pkg/store and pkg/query/endpointset.go): what they serve, which
- * labels and times they have, whether they answer.
+ * The endpoints that a query node asks, kept up to date by their Info (Thanos, pkg/store and pkg/query/endpointset.go):
+ * what they serve, which labels and times they have, whether they answer. Which endpoints there are may change.
  */
 
 import type { Labels, Matcher } from "@torus/model";
 import { decodeInfo, type EndpointInfo } from "@torus/protocol";
 import { errorText, type GrpcClient, type Logger } from "@torus/server";
 
+export type EndpointSpec = {
+  address: string;
+  /** Asked also while its Info fails, and never taken off the list. */
+  strict: boolean;
+};
+
 export type EndpointOptions = {
+  connect: (address: string) => GrpcClient;
   infoIntervalMs: number;
   infoTimeoutMs: number;
   /** An endpoint that last answered longer ago than this is no longer listed; it is still asked for its Info. */
@@ -28,7 +35,8 @@ export class Endpoint {
   /** Why the last Info failed, "" when it did not. */
   lastError = "no Info yet";
   lastCheckMs = 0;
-  lastHealthyMs = 0;
+  /** When it last answered; before that, when it became known. */
+  lastSeenMs = 0;
 
   constructor(client: GrpcClient, strict: boolean) {
     this.client = client;
@@ -50,20 +58,40 @@ export class Endpoint {
 }
 
 export class EndpointSet {
-  readonly endpoints: readonly Endpoint[];
+  #endpoints: readonly Endpoint[] = [];
   readonly #options: EndpointOptions;
   #timer: NodeJS.Timeout | undefined;
   #checking = false;
+  #firstRound: Promise<void> = Promise.resolve();
   readonly #abort = new AbortController();
 
-  constructor(endpoints: readonly Endpoint[], options: EndpointOptions) {
-    this.endpoints = endpoints;
+  constructor(options: EndpointOptions) {
     this.#options = options;
+  }
+
+  /** Those that are asked from now on. Known ones stay as they are; the first one named counts. */
+  set(specs: readonly EndpointSpec[]): void {
+    const before = new Map(this.#endpoints.map((endpoint) => [key(endpoint), endpoint]));
+    const after = new Map<string, Endpoint>();
+    const addresses = new Set<string>();
+    for (const spec of specs) {
+      if (addresses.has(spec.address)) continue;
+      addresses.add(spec.address);
+      const known = before.get(key(spec));
+      const endpoint = known ?? new Endpoint(this.#options.connect(spec.address), spec.strict);
+      if (known === undefined) {
+        endpoint.lastSeenMs = this.#options.now();
+        if (this.#timer !== undefined) void this.#checkOne(endpoint);
+      }
+      after.set(key(spec), endpoint);
+    }
+    this.#endpoints = [...after.values()];
+    for (const [name, endpoint] of before) if (!after.has(name)) endpoint.client.close();
   }
 
   /** Asks all for their Info, then again at every interval. Resolves after the first round. */
   async start(): Promise<void> {
-    await this.check();
+    this.#firstRound = this.check();
     this.#timer = setInterval(() => {
       // A round that still runs covers this one too.
       if (this.#checking) return;
@@ -72,10 +100,11 @@ export class EndpointSet {
         this.#checking = false;
       });
     }, this.#options.infoIntervalMs);
+    await this.#firstRound;
   }
 
   async check(): Promise<void> {
-    await Promise.all(this.endpoints.map((endpoint) => this.#checkOne(endpoint)));
+    await Promise.all(this.#endpoints.map((endpoint) => this.#checkOne(endpoint)));
   }
 
   async #checkOne(endpoint: Endpoint): Promise<void> {
@@ -88,7 +117,7 @@ export class EndpointSet {
       });
       endpoint.info = decodeInfo(answer);
       endpoint.lastError = "";
-      endpoint.lastHealthyMs = now();
+      endpoint.lastSeenMs = now();
       if (before !== "") log.info("endpoint answers", { address: endpoint.address });
     } catch (error) {
       if (this.#abort.signal.aborted) return;
@@ -103,28 +132,35 @@ export class EndpointSet {
 
   /**
    * Endpoints that an answer needs now, those among them that cannot be asked included: the fan-out tells of these.
-   * One that never answered is needed only when it is strict; one that fell silent is until the unhealthy timeout.
+   * One that is silent, also one that never answered, is needed until the unhealthy timeout has passed. Resolves when
+   * the first round of Infos is over: before it, no endpoint's data is known.
    */
-  stores(): Endpoint[] {
-    const since = this.#options.now() - this.#options.unhealthyTimeoutMs;
-    return this.endpoints.filter(({ info, healthy, strict, lastHealthyMs }) => {
-      if (info === null) return strict;
-      return info.store !== null && (healthy || strict || lastHealthyMs >= since);
-    });
+  async stores(): Promise<readonly Endpoint[]> {
+    await this.#firstRound;
+    return this.listed().filter(({ info }) => info === null || info.store !== null);
   }
 
-  /** Endpoints to be shown: those that answered within the unhealthy timeout, and strict ones always. */
-  listed(): Endpoint[] {
+  /** Endpoints that answered within the unhealthy timeout, and strict ones always. */
+  listed(): readonly Endpoint[] {
     const since = this.#options.now() - this.#options.unhealthyTimeoutMs;
-    return this.endpoints.filter(({ strict, lastHealthyMs }) => strict || lastHealthyMs >= since);
+    return this.#endpoints.filter(
+      ({ healthy, strict, lastSeenMs }) => healthy || strict || lastSeenMs > since,
+    );
   }
 
   stop(): void {
     clearInterval(this.#timer);
     this.#abort.abort();
-    for (const { client } of this.endpoints) client.close();
+    for (const { client } of this.#endpoints) client.close();
   }
 }
+
+function key({ address, strict }: EndpointSpec): string {
+  return `${strict ? "strict " : ""}${address}`;
+}
+
+/** What a node that takes samples gives as the end of its data. */
+const OPEN_END = 2 ** 63 - 1;
 
 /** Whether an endpoint can have series of this time range that pass the matchers; false lets it be left out. */
 export function mayHave(
@@ -133,10 +169,14 @@ export function mayHave(
   maxt: number,
   matchers: readonly Matcher[],
 ): boolean {
-  const { store } = info;
-  if (store === null || mint > store.maxTime || maxt < store.minTime) return false;
-  if (info.labelSets.length === 0) return true;
-  return info.labelSets.some((labels) => !contradicts(labels, matchers));
+  const { store, labelSets } = info;
+  if (store === null || mint > store.maxTime) return false;
+  // Since its Info a node that takes samples may have its first ones, or those of a further tenant.
+  const isOpen = store.maxTime >= OPEN_END;
+  if (isOpen && labelSets.length === 0) return true;
+  if (maxt < store.minTime) return false;
+  if (isOpen || labelSets.length === 0) return true;
+  return labelSets.some((labels) => !contradicts(labels, matchers));
 }
 
 function contradicts(labels: Labels, matchers: readonly Matcher[]): boolean {

@@ -15,29 +15,19 @@ import {
 import { errorText } from "@torus/server";
 import { mergeSeries, type SeriesOf, type SeriesStream } from "../merge.ts";
 import { type Endpoint, mayHave } from "./endpoints.ts";
+import { Missing, type MissingOptions } from "./missing.ts";
 
-export type FanOutCall = {
-  /** Part of an endpoint's failure becomes a warning, or else all fails. */
-  partialResponse: boolean;
+export type FanOutCall = MissingOptions & {
   /** The longest wait for one frame or answer in ms; 0 for none. */
   responseTimeoutMs: number;
   tenant: string;
   signal: AbortSignal;
-  onWarning: (text: string) => void;
   /** Told of bytes that are held from now on, and of those given up as a negative number; throws when they are too many. */
   charge: (bytes: number) => void;
 };
 
 /** Of a series' labels and chunks as objects, beside the bytes of their frame. */
 const BYTES_OF_SERIES = 600;
-
-/** An endpoint failed and partial answers are not wanted, or none of those that should answer is there. */
-export class FanOutError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "FanOutError";
-  }
-}
 
 class ResponseTimeoutError extends Error {
   constructor(timeoutMs: number) {
@@ -53,31 +43,30 @@ export function fanOutSeries(
   call: FanOutCall,
 ): SeriesStream<WireChunk> {
   const { minTime, maxTime, matchers } = request;
-  const asked = reachable(endpoints, { minTime, maxTime, matchers }, call);
-  const streams = asked.map((endpoint) => endpointSeries(endpoint, request, call));
+  const missing = new Missing(call);
+  const asked = reachable(endpoints, { minTime, maxTime, matchers }, missing);
+  const streams = asked.map((endpoint) => endpointSeries(endpoint, request, call, missing));
   return mergeSeries(streams);
 }
 
 /**
  * Those of the endpoints that can have what is wanted and can be asked. One that can have it and is known not to
- * answer is a failure at once: asking it could take as long as the query may. Whether its copies are elsewhere
- * cannot be known: no endpoint tells how many copies its ring writes.
+ * answer is missing at once: asking it could take as long as the query may.
  *
- * @throws FanOutError when one is missing and partial answers are not wanted
+ * @throws {FanOutError} when one is missing and partial answers are not wanted
  */
 function reachable(
   endpoints: readonly Endpoint[],
   wanted: { minTime: number; maxTime: number; matchers: readonly Matcher[] },
-  call: FanOutCall,
+  missing: Missing,
 ): Endpoint[] {
-  return endpoints.filter(({ info, healthy, strict, address, lastError }) => {
+  return endpoints.filter((endpoint) => {
+    const { info, healthy, strict, address, lastError } = endpoint;
     const mayBeNeeded =
       info === null || mayHave(info, wanted.minTime, wanted.maxTime, wanted.matchers);
     if (!mayBeNeeded) return false;
     if (info !== null && (healthy || strict)) return true;
-    const text = `endpoint ${address} does not answer: ${lastError}`;
-    if (!call.partialResponse) throw new FanOutError(text);
-    call.onWarning(text);
+    missing.add(endpoint, `endpoint ${address} does not answer: ${lastError}`);
     return false;
   });
 }
@@ -86,6 +75,7 @@ async function* endpointSeries(
   endpoint: Endpoint,
   request: SeriesRequest,
   call: FanOutCall,
+  missing: Missing,
 ): AsyncGenerator<readonly SeriesOf<WireChunk>[]> {
   const sorted = endpoint.info?.store?.supportsWithoutReplicaLabels === true;
   const without = new Set(request.withoutReplicaLabels);
@@ -131,9 +121,7 @@ async function* endpointSeries(
     call.signal.throwIfAborted();
     // The query's own limit is no failure of the endpoint.
     if (error === exceeded) throw error;
-    const text = `receive series from ${endpoint.address}: ${errorText(error)}`;
-    if (!call.partialResponse) throw new FanOutError(text, { cause: error });
-    call.onWarning(text);
+    missing.add(endpoint, `receive series from ${endpoint.address}: ${errorText(error)}`, error);
   } finally {
     call.charge(-held);
   }
@@ -200,7 +188,8 @@ export async function fanOutLabels(
   });
   const found = new Set<string>();
   const { start: minTime, end: maxTime, matchers } = request;
-  const asked = reachable(endpoints, { minTime, maxTime, matchers }, call);
+  const missing = new Missing(call);
+  const asked = reachable(endpoints, { minTime, maxTime, matchers }, missing);
   await Promise.all(
     asked.map(async (endpoint) => {
       try {
@@ -215,8 +204,7 @@ export async function fanOutLabels(
       } catch (error) {
         call.signal.throwIfAborted();
         const text = `fetch label ${kind} from ${endpoint.address}: ${errorText(error)}`;
-        if (!call.partialResponse) throw new FanOutError(text, { cause: error });
-        call.onWarning(text);
+        missing.add(endpoint, text, error);
       }
     }),
   );

@@ -16,9 +16,10 @@ import {
 } from "@torus/model";
 import { createGrpcJsClient, createLogger, GrpcServer } from "@torus/server";
 import { Registry } from "prom-client";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { storeMethods } from "../store-service.ts";
-import { Endpoint, EndpointSet } from "./endpoints.ts";
+import { EndpointSet } from "./endpoints.ts";
+import { spareReplicas } from "./missing.ts";
 import { ProxyQueryable, type ProxyQueryOptions } from "./proxy-queryable.ts";
 
 type GoldenSamples = [ms: number, value: number | string][];
@@ -80,10 +81,9 @@ afterEach(async () => {
 
 type Store = { external: Labels; series: readonly ChunkSeries[] };
 
-async function serve({
-  external,
-  series,
-}: Store): Promise<{ address: string; stop: () => Promise<void> }> {
+/** The external labels are read anew for every call. */
+async function serve(store: Store): Promise<{ address: string; stop: () => Promise<void> }> {
+  const { series } = store;
   const server = new GrpcServer({ log, metrics: new Registry(), maxMessageBytes: 1 << 24 });
   const chunks = series.flatMap((each) => each.chunks);
   server.add(
@@ -91,7 +91,7 @@ async function serve({
       componentType: "receive",
       sources: () => [
         {
-          labels: external,
+          labels: store.external,
           mint: Math.min(...chunks.map((chunk) => chunk.minTime)),
           maxt: Math.max(...chunks.map((chunk) => chunk.maxTime)),
           queryable: new InMemorySeries(series),
@@ -111,26 +111,32 @@ async function watch(
   addresses: readonly string[],
   { strict = false, now = Date.now }: { strict?: boolean; now?: () => number } = {},
 ): Promise<EndpointSet> {
-  const set = new EndpointSet(
-    addresses.map(
-      (at) => new Endpoint(createGrpcJsClient(at, { maxMessageBytes: 1 << 24 }), strict),
-    ),
-    {
-      infoIntervalMs: 3_600_000,
-      infoTimeoutMs: 5000,
-      unhealthyTimeoutMs: 300_000,
-      now,
-      log,
-    },
-  );
-  running.push(async () => set.stop());
+  const set = endpointSet(now);
+  set.set(addresses.map((address) => ({ address, strict })));
   await set.start();
   return set;
 }
 
-function proxy(set: EndpointSet, options: Partial<ProxyQueryOptions>): ProxyQueryable {
+function endpointSet(now: () => number): EndpointSet {
+  const set = new EndpointSet({
+    connect: (at) => createGrpcJsClient(at, { maxMessageBytes: 1 << 24 }),
+    infoIntervalMs: 3_600_000,
+    infoTimeoutMs: 5000,
+    unhealthyTimeoutMs: 300_000,
+    now,
+    log,
+  });
+  running.push(async () => set.stop());
+  return set;
+}
+
+async function proxy(
+  set: EndpointSet,
+  options: Partial<ProxyQueryOptions>,
+): Promise<ProxyQueryable> {
   return new ProxyQueryable({
-    endpoints: set.stores(),
+    endpoints: await set.stores(),
+    spareReplicas: 0,
     dedup: true,
     ringReplicaLabels: [],
     replicaLabels: [],
@@ -198,7 +204,7 @@ test.each(plain.map((one) => [one.id, one] as const))(
     }));
     const { address } = await serve({ external: [], series });
     const set = await watch([address]);
-    const got = await read(proxy(set, { replicaLabels: ["replica"] }), mint, maxt);
+    const got = await read(await proxy(set, { replicaLabels: ["replica"] }), mint, maxt);
     expect(got).toEqual([{ labels: UP, samples: expected }]);
   },
 );
@@ -215,7 +221,7 @@ test.each(plain.map((one) => [one.id, one] as const))(
       ),
     );
     const set = await watch(served.map(({ address }) => address));
-    const got = await read(proxy(set, { replicaLabels: ["replica"] }), mint, maxt);
+    const got = await read(await proxy(set, { replicaLabels: ["replica"] }), mint, maxt);
     expect(got).toEqual([{ labels: UP, samples: expected }]);
   },
 );
@@ -227,10 +233,14 @@ test("copies of the ring are one series, and without dedup each is its own", asy
     ["a", "b", "c"].map((name) => serve({ external: ["receive_replica", name], series })),
   );
   const set = await watch(served.map(({ address }) => address));
-  const [one] = await read(proxy(set, { dedup: false }), mint, maxt);
-  const joined = await read(proxy(set, { ringReplicaLabels: ["receive_replica"] }), mint, maxt);
+  const [one] = await read(await proxy(set, { dedup: false }), mint, maxt);
+  const joined = await read(
+    await proxy(set, { ringReplicaLabels: ["receive_replica"] }),
+    mint,
+    maxt,
+  );
   expect(joined).toEqual([{ labels: UP, samples: one?.samples }]);
-  const apart = await read(proxy(set, { dedup: false }), mint, maxt);
+  const apart = await read(await proxy(set, { dedup: false }), mint, maxt);
   expect(apart.map(({ labels }) => labelValue(labels, "receive_replica"))).toEqual(["a", "b", "c"]);
 });
 
@@ -243,12 +253,12 @@ test("an endpoint that is gone is a warning with partial response, else the end"
   await goes.stop();
   const warnings: string[] = [];
   const options = { ringReplicaLabels: ["receive_replica"] };
-  const got = await read(proxy(set, options), mint, maxt, warnings);
+  const got = await read(await proxy(set, options), mint, maxt, warnings);
   expect(got).toHaveLength(1);
   expect(warnings).toHaveLength(1);
   expect(warnings[0]).toContain(goes.address);
   await expect(
-    read(proxy(set, { ...options, partialResponse: false }), mint, maxt),
+    read(await proxy(set, { ...options, partialResponse: false }), mint, maxt),
   ).rejects.toThrow(`receive series from ${goes.address}`);
 });
 
@@ -264,11 +274,11 @@ test("an endpoint known to be silent is missed until the unhealthy timeout has p
   await set.check();
   const options = { ringReplicaLabels: ["receive_replica"] };
   const warnings: string[] = [];
-  expect(await read(proxy(set, options), mint, maxt, warnings)).toHaveLength(1);
+  expect(await read(await proxy(set, options), mint, maxt, warnings)).toHaveLength(1);
   expect(warnings).toEqual([
     expect.stringContaining(`endpoint ${goes.address} does not answer: `) as string,
   ]);
-  const whole = proxy(set, { ...options, partialResponse: false });
+  const whole = await proxy(set, { ...options, partialResponse: false });
   await expect(read(whole, mint, maxt)).rejects.toThrow(`${goes.address} does not answer`);
   await expect(
     whole.labelNames({
@@ -284,23 +294,155 @@ test("an endpoint known to be silent is missed until the unhealthy timeout has p
   ms += 300_000;
   await set.check();
   const later: string[] = [];
-  expect(await read(proxy(set, options), mint, maxt, later)).toHaveLength(1);
+  expect(await read(await proxy(set, options), mint, maxt, later)).toHaveLength(1);
   expect(later).toEqual([]);
 });
 
-test.each([
-  [true, 1],
-  [false, 0],
-])("an endpoint that never answered, strict %s, gives %d warnings", async (strict, count) => {
+test.each([true, false])(
+  "an endpoint that never answered, strict %s, is missed until the unhealthy timeout, a strict one always",
+  async (strict) => {
+    const { stores, mint, maxt } = firstCase;
+    const series = [{ labels: UP, chunks: chunksOf(stores[0] as GoldenChunk[]) }];
+    const gone = await serve({ external: [], series });
+    await gone.stop();
+    let ms = 1_000_000;
+    const set = await watch([gone.address], { strict, now: () => ms });
+    const warnings: string[] = [];
+    expect(await read(await proxy(set, {}), mint, maxt, warnings)).toEqual([]);
+    expect(warnings).toHaveLength(1);
+    const whole = read(await proxy(set, { partialResponse: false }), mint, maxt);
+    await expect(whole).rejects.toThrow(`${gone.address} does not answer`);
+    ms += 300_000;
+    const later: string[] = [];
+    expect(await read(await proxy(set, {}), mint, maxt, later)).toEqual([]);
+    expect(later).toHaveLength(strict ? 1 : 0);
+  },
+);
+
+test("nothing is asked before the first round of Infos is over", async () => {
   const { stores, mint, maxt } = firstCase;
   const series = [{ labels: UP, chunks: chunksOf(stores[0] as GoldenChunk[]) }];
-  const gone = await serve({ external: [], series });
-  await gone.stop();
-  const set = await watch([gone.address], { strict });
+  const { address } = await serve({ external: [], series });
+  const set = endpointSet(Date.now);
+  set.set([{ address, strict: false }]);
+  const started = set.start();
   const warnings: string[] = [];
-  expect(await read(proxy(set, {}), mint, maxt, warnings)).toEqual([]);
-  expect(warnings).toHaveLength(count);
-  const whole = read(proxy(set, { partialResponse: false }), mint, maxt);
-  if (strict) await expect(whole).rejects.toThrow(`${gone.address} does not answer`);
-  else expect(await whole).toEqual([]);
+  expect(await read(await proxy(set, {}), mint, maxt, warnings)).toHaveLength(1);
+  expect(warnings).toEqual([]);
+  await started;
 });
+
+test("an endpoint named later is asked at once, and one no longer named is not asked", async () => {
+  const { stores, mint, maxt } = firstCase;
+  const series = [{ labels: UP, chunks: chunksOf(stores[0] as GoldenChunk[]) }];
+  const [a, b] = [
+    await serve({ external: ["replica", "a"], series }),
+    await serve({ external: ["replica", "b"], series }),
+  ];
+  const set = await watch([a.address]);
+  set.set([{ address: b.address, strict: false }]);
+  expect(set.listed().map(({ address }) => address)).toEqual([b.address]);
+  while (set.listed().some(({ info }) => info === null)) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const got = await read(await proxy(set, {}), mint, maxt);
+  expect(got.map(({ labels }) => labelValue(labels, "replica"))).toEqual(["b"]);
+});
+
+test("a node that takes samples is asked for a tenant that its last Info did not know", async () => {
+  const { stores, mint, maxt } = firstCase;
+  const series = [{ labels: UP, chunks: chunksOf(stores[0] as GoldenChunk[]) }];
+  const store: Store = { external: ["tenant_id", "a"], series };
+  const { address } = await serve(store);
+  const set = await watch([address]);
+  store.external = ["tenant_id", "b"];
+  const found = (await proxy(set, {})).select({
+    mint,
+    maxt,
+    matchers: [new Matcher("=", "tenant_id", "b"), new Matcher("=", "__name__", "up")],
+    skipChunks: false,
+    limit: 0,
+    signal: new AbortController().signal,
+    hints: { stepMs: 0, rangeMs: 0, func: "", grouping: [], by: false },
+    onWarning: () => {},
+  });
+  let count = 0;
+  for await (const batch of found) count += batch.length;
+  expect(count).toBe(1);
+});
+
+describe("a ring of three nodes with replication factor 3", () => {
+  const options = {
+    ringReplicaLabels: ["receive_replica"],
+    spareReplicas: spareReplicas(3),
+    partialResponse: false,
+  };
+  const ring = async () => {
+    const { stores } = firstCase;
+    const series = [{ labels: UP, chunks: chunksOf(stores[0] as GoldenChunk[]) }];
+    const nodes = await Promise.all(
+      ["a", "b", "c"].map((name) => serve({ external: ["receive_replica", name], series })),
+    );
+    return { nodes, set: await watch(nodes.map(({ address }) => address)) };
+  };
+  const { mint, maxt } = firstCase;
+
+  test.each([false, true])("is whole without one, whose silence is known: %s", async (isKnown) => {
+    const { nodes, set } = await ring();
+    await nodes[1]?.stop();
+    if (isKnown) await set.check();
+    const warnings: string[] = [];
+    expect(await read(await proxy(set, options), mint, maxt, warnings)).toHaveLength(1);
+    expect(warnings).toEqual([]);
+    const names = await (await proxy(set, options)).labelNames({
+      mint,
+      maxt,
+      matchers: [],
+      limit: 0,
+      signal: new AbortController().signal,
+      onWarning: (text) => warnings.push(text),
+    });
+    expect([names, warnings]).toEqual([["__name__"], []]);
+  });
+
+  test.each([false, true])(
+    "is not whole without two, whose silence is known: %s, and both are told",
+    async (isKnown) => {
+      const { nodes, set } = await ring();
+      await nodes[1]?.stop();
+      await nodes[2]?.stop();
+      if (isKnown) await set.check();
+      await expect(read(await proxy(set, options), mint, maxt)).rejects.toThrow("127.0.0.1");
+      const warnings: string[] = [];
+      const partial = await proxy(set, { ...options, partialResponse: true });
+      expect(await read(partial, mint, maxt, warnings)).toHaveLength(1);
+      expect(warnings).toHaveLength(2);
+      for (const node of [1, 2]) expect(warnings.join()).toContain(nodes[node]?.address);
+    },
+  );
+
+  test("is not whole without an endpoint that is not of the ring", async () => {
+    const { set } = await ring();
+    const other = await serve({
+      external: ["cluster", "x"],
+      series: [{ labels: UP, chunks: chunksOf(firstCase.stores[0] as GoldenChunk[]) }],
+    });
+    set.set([
+      ...set.listed().map(({ address }) => ({ address, strict: false })),
+      { address: other.address, strict: false },
+    ]);
+    await set.check();
+    await other.stop();
+    await expect(read(await proxy(set, options), mint, maxt)).rejects.toThrow(other.address);
+  });
+});
+
+test.each([
+  [1, 0],
+  [2, 0],
+  [3, 1],
+  [4, 2],
+  [5, 2],
+])("of replication factor %i a ring can spare %i nodes", (factor, spare) =>
+  expect(spareReplicas(factor)).toBe(spare),
+);

@@ -36,6 +36,8 @@ export type ProxyQueryOptions = {
   replicaLabels: readonly string[];
   algorithm: DedupFunction;
   partialResponse: boolean;
+  /** Nodes of the ring that may fail unnoticed, because every acknowledged sample is held by another. */
+  spareReplicas: number;
   responseTimeoutMs: number;
   /** Largest window of downsampled data in ms; 0 for raw data only. */
   maxResolutionMs: number;
@@ -69,9 +71,12 @@ export class ProxyQueryable implements Queryable {
   }
 
   #call(signal: AbortSignal, onWarning: (text: string) => void): FanOutCall {
-    const { partialResponse, responseTimeoutMs, tenant } = this.#options;
+    const { partialResponse, ringReplicaLabels, spareReplicas, responseTimeoutMs, tenant } =
+      this.#options;
     return {
       partialResponse,
+      ringReplicaLabels,
+      spareReplicas,
       responseTimeoutMs,
       tenant,
       signal,
