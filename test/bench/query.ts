@@ -42,7 +42,8 @@ const { values: flags } = parseArgs({
 const MAX_REPEATS = 200;
 /** Of the last sample before the queries' end. */
 const BESIDE_MS = 7000;
-const SETTLE_MS = 60_000;
+/** A receiver looks once a minute for what is to be cut. */
+const SETTLE_MS = 180_000;
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 const installed = (program: string) => spawnSync(program, ["--version"]).error === undefined;
@@ -76,7 +77,8 @@ async function settle(systems: readonly System[]): Promise<void> {
   for (let last = used(); quiet < 3 && performance.now() < deadline; ) {
     await wait(1000);
     const now = used();
-    quiet = now - last < 0.05 * systems.length ? quiet + 1 : 0;
+    const isQuiet = now - last < 0.05 * systems.length;
+    quiet = isQuiet && systems.every((each) => each.inBlocks(Number(flags.hours))) ? quiet + 1 : 0;
     last = now;
   }
 }

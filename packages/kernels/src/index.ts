@@ -27,3 +27,4 @@ export {
 export type { TenantPart, WriteRequestOutline } from "./write-request-outline.ts";
 export { outline, outlineBytes } from "./write-request-outline.ts";
 export { XorChunkTruncatedError, xorDecodeChunk } from "./xor.ts";
+export { KernelBytes, XorColumns } from "./xor-columns.ts";

@@ -5,7 +5,7 @@ import http from "node:http";
 import path from "node:path";
 import { Engine, type QueryResult } from "@torus/promql";
 import { freePorts, type RunningProcess, startProcess, torusProgram } from "@torus/testkit";
-import { DataDirectory, DirectoryColumns } from "@torus/tsdb";
+import { blockDirectories, DataDirectory, DirectoryColumns } from "@torus/tsdb";
 import { threadsCpuSeconds } from "../load/process-usage.ts";
 import type { MixQuery } from "./mix.ts";
 
@@ -20,6 +20,8 @@ export type System = {
   answer: (query: MixQuery, endMs: number) => Promise<Answer>;
   /** CPU seconds so far of all that works for a query. */
   cpuSeconds: () => number;
+  /** Whether what was written is in blocks, but for the last hours. */
+  inBlocks: (hours: number) => boolean;
   stop: () => Promise<void>;
 };
 
@@ -87,6 +89,7 @@ function overHttp(
       );
     },
     cpuSeconds: () => processes.reduce((sum, { pid }) => sum + threadsCpuSeconds(pid), 0),
+    inBlocks: () => true,
     stop: async () => {
       agent.destroy();
       for (const process of processes) await process.stop();
@@ -130,20 +133,28 @@ export async function startTorus(dir: string, nodeFlags: readonly string[]): Pro
     ],
     queryWeb,
   );
-  return overHttp(
+  const system = overHttp(
     "torus, receive and query",
     [receive, query],
     `http://127.0.0.1:${queryWeb}`,
     `http://127.0.0.1:${write}/api/v1/receive`,
   );
+  // Blocks of two hours; two or three of them are in the head yet.
+  const inBlocks = (hours: number) =>
+    hours < 4 || blockDirectories(tenantDirectory(dir)).length >= Math.floor(hours / 2) - 2;
+  return { ...system, inBlocks };
+}
+
+function tenantDirectory(dir: string): string {
+  const tenants = readdirSync(dir).map((name) => path.join(dir, name));
+  const data = tenants.find((each) => existsSync(path.join(each, "wal")));
+  if (data === undefined) throw new Error(`no tenant's data in ${dir}`);
+  return data;
 }
 
 /** The engine in this process, on what a receiver wrote to `dir`. */
 export function startEngine(dir: string): System {
-  const tenants = readdirSync(dir).map((name) => path.join(dir, name));
-  const data = tenants.find((each) => existsSync(path.join(each, "wal")));
-  if (data === undefined) throw new Error(`no tenant's data in ${dir}`);
-  const queryable = new DirectoryColumns(new DataDirectory(data));
+  const queryable = new DirectoryColumns(new DataDirectory(tenantDirectory(dir)));
   const engine = new Engine({ timeoutMs: 60_000, now: Date.now });
   const run = ({ expression, range, step }: MixQuery, endMs: number): Promise<QueryResult> =>
     step === 0
@@ -173,6 +184,7 @@ export function startEngine(dir: string): System {
       const { user, system } = process.cpuUsage();
       return (user + system) / 1e6;
     },
+    inBlocks: () => true,
     stop: () => Promise.resolve(),
   };
 }

@@ -56,6 +56,11 @@ export class BlockReader implements ChunkQueryable {
     return this.meta.maxTime - 1;
   }
 
+  /** What was deleted of the series with this id; ascending, merged. */
+  deleted(id: number): readonly Interval[] {
+    return this.#tombstones.get(id) ?? [];
+  }
+
   /** @throws {IndexDamagedError} */
   index(): IndexReader {
     const held = this.#index?.deref();

@@ -1,16 +1,16 @@
 /**
- * A data directory as the PromQL engine reads storage: series of blocks and head in label order, their chunks decoded
- * into columns that are used again for every batch.
+ * A data directory as the PromQL engine reads storage: series of blocks and head in label order, their samples in
+ * columns. Chunks of floats that follow each other are decoded one behind the other in the kernel's memory; whatever
+ * else a series has (histograms, overlaps, deleted samples) is merged sample by sample.
  */
 
-import { xorDecodeChunk } from "@torus/kernels";
+import path from "node:path";
+import { XorColumns } from "@torus/kernels";
 import {
   type Chunk,
   ChunkEncoding,
-  type ChunkSeries,
   compareLabels,
   compareStrings,
-  type Histogram,
   type LabelSelect,
   type Labels,
   labelValue,
@@ -20,37 +20,53 @@ import {
   type SeriesSelect,
 } from "@torus/model";
 import { MergedChunks } from "../chunk-merge.ts";
-import { chunkSampleCount } from "../chunkenc/chunk-samples.ts";
 import type { StoredSamples } from "../chunkenc/samples.ts";
 import { toModelHistogram } from "../chunkenc/stored-histogram.ts";
-import { ChunkMalformedError } from "../chunkenc/xor-window.ts";
+import { type BlockChunks, BlockSeries, KeptSeries } from "./block-series.ts";
+import { ChunkWindows } from "./chunk-windows.ts";
 import type { DataDirectory } from "./data-directory.ts";
-import type { OfflineSeries } from "./offline-head.ts";
+import { HeadColumns, type HeadSeries } from "./head-columns.ts";
 import { mergeRuns, runsOfChunks, without } from "./runs.ts";
 
 /** Few enough that a batch's columns stay in the processor's cache. */
-const BATCH_SERIES = 8;
+const BATCH_SERIES = 16;
 
-/** Columns of one series that are filled again and again. */
-class Buffers {
-  timestamps = new Float64Array(1024);
-  values = new Float64Array(1024);
+/** One block in a scan: the series that match, and where it stands. */
+class BlockCursor {
+  readonly #block: BlockSeries;
+  readonly #ids: Uint32Array;
+  #next = 0;
+  /** null at the end. */
+  at: BlockChunks | null = null;
+  readonly windows: ChunkWindows;
 
-  reserve(samples: number): void {
-    if (samples <= this.timestamps.length) return;
-    const size = Math.max(samples, this.timestamps.length * 2);
-    this.timestamps = new Float64Array(size);
-    this.values = new Float64Array(size);
+  constructor(block: BlockSeries, matchers: readonly Matcher[]) {
+    this.#block = block;
+    this.#ids = block.matching(matchers);
+    this.windows = new ChunkWindows(path.join(block.block.dir, "chunks"));
+    this.advance();
+  }
+
+  advance(): void {
+    const id = this.#ids[this.#next++];
+    this.at = id === undefined ? null : this.#block.series(id);
   }
 }
 
+/** What the sources have of one series. */
+type Gathered = { labels: Labels; cursors: BlockCursor[]; head: HeadSeries | null };
+
 export class DirectoryColumns implements Queryable {
-  readonly #directory: DataDirectory;
-  readonly #blocks: MergedChunks;
+  readonly #blocks: readonly BlockSeries[];
+  readonly #head: HeadColumns;
+  /** Names and values of labels need no chunks: the blocks' own answers do. */
+  readonly #labels: MergedChunks;
 
   constructor(directory: DataDirectory) {
-    this.#directory = directory;
-    this.#blocks = new MergedChunks(() => directory.blocks);
+    const kept = new KeptSeries();
+    this.#blocks = directory.blocks.map((block) => new BlockSeries(block, kept));
+    this.#head = new HeadColumns(directory.head, kept);
+    this.#labels = new MergedChunks(() => directory.blocks);
   }
 
   /**
@@ -58,82 +74,49 @@ export class DirectoryColumns implements Queryable {
    * @throws {ChunkTruncatedError} @throws {ChunkMalformedError}
    */
   async *select(select: SeriesSelect): AsyncGenerator<readonly SeriesColumns[]> {
-    const { mint, maxt, skipChunks, limit } = select;
-    const buffers = Array.from({ length: BATCH_SERIES }, () => new Buffers());
-    const head = this.#headSeries(select.matchers);
-    let nextHead = 0;
-    let out: SeriesColumns[] = [];
-    let given = 0;
-    const add = (labels: Labels, chunks: readonly Chunk[], inHead: OfflineSeries | null) => {
-      const into = buffers[out.length] as Buffers;
-      const series =
-        inHead === null
-          ? ofChunks(labels, chunks, mint, maxt, skipChunks, into)
-          : ofBoth(labels, chunks, inHead, mint, maxt);
-      if (series === null) return;
-      out.push(series);
-      given++;
-    };
-    for await (const batch of this.#blocks.selectChunks({ ...select, limit: 0 })) {
-      for (const { labels, chunks } of batch) {
-        let order = -1;
-        for (;;) {
-          const next = head[nextHead];
-          order = next === undefined ? 1 : compareLabels(next.labels, labels);
-          if (next === undefined || order >= 0) break;
-          nextHead++;
-          add(next.labels, [], next);
-          if (out.length === BATCH_SERIES) {
-            yield out;
-            out = [];
-          }
-        }
-        add(labels, chunks, order === 0 ? (head[nextHead++] as OfflineSeries) : null);
-        if (limit > 0 && given >= limit) {
-          yield out;
-          return;
-        }
+    const { mint, maxt, matchers, skipChunks, limit, signal } = select;
+    const columns = Array.from({ length: BATCH_SERIES }, () => new XorColumns());
+    const cursors: BlockCursor[] = [];
+    try {
+      for (const block of this.#blocks) {
+        if (maxt < block.block.minTime || mint > block.block.maxTime) continue;
+        cursors.push(new BlockCursor(block, matchers));
+      }
+      let out: SeriesColumns[] = [];
+      let given = 0;
+      for (const series of gathered(cursors, this.#head.matching(matchers))) {
+        const into = columns[out.length] as XorColumns;
+        const found = skipChunks
+          ? named(series, mint, maxt)
+          : (ofFloats(series, mint, maxt, into) ?? merged(series, mint, maxt));
+        for (const cursor of series.cursors) cursor.advance();
+        if (found === null) continue;
+        out.push(found);
+        if (++given === limit) break;
         if (out.length === BATCH_SERIES) {
           yield out;
+          signal.throwIfAborted();
           out = [];
         }
       }
-      select.signal.throwIfAborted();
+      if (out.length > 0) yield out;
+    } finally {
+      for (const { windows } of cursors) windows.close();
+      for (const each of columns) each.release();
     }
-    for (; nextHead < head.length; nextHead++) {
-      const next = head[nextHead] as OfflineSeries;
-      add(next.labels, [], next);
-      if (limit > 0 && given >= limit) break;
-      if (out.length === BATCH_SERIES) {
-        yield out;
-        out = [];
-        select.signal.throwIfAborted();
-      }
-    }
-    if (out.length > 0) yield out;
-  }
-
-  /** In label order. */
-  #headSeries(matchers: readonly Matcher[]): OfflineSeries[] {
-    const out: OfflineSeries[] = [];
-    for (const series of this.#directory.head?.series ?? []) {
-      const matches = matchers.every((each) => each.matches(labelValue(series.labels, each.name)));
-      if (matches) out.push(series);
-    }
-    return out.sort((a, b) => compareLabels(a.labels, b.labels));
   }
 
   async labelNames(select: LabelSelect): Promise<string[]> {
-    const names = new Set(await this.#blocks.labelNames({ ...select, limit: 0 }));
-    for (const { labels } of this.#headSeries(select.matchers)) {
+    const names = new Set(await this.#labels.labelNames({ ...select, limit: 0 }));
+    for (const { labels } of this.#head.matching(select.matchers)) {
       for (let i = 0; i < labels.length; i += 2) names.add(labels[i] as string);
     }
     return limited([...names].sort(compareStrings), select.limit);
   }
 
   async labelValues(name: string, select: LabelSelect): Promise<string[]> {
-    const values = new Set(await this.#blocks.labelValues(name, { ...select, limit: 0 }));
-    for (const { labels } of this.#headSeries(select.matchers)) {
+    const values = new Set(await this.#labels.labelValues(name, { ...select, limit: 0 }));
+    for (const { labels } of this.#head.matching(select.matchers)) {
       const value = labelValue(labels, name);
       if (value !== "") values.add(value);
     }
@@ -145,53 +128,30 @@ function limited(list: string[], limit: number): string[] {
   return limit > 0 && list.length > limit ? list.slice(0, limit) : list;
 }
 
-/** Chunks of floats that follow each other go straight into the buffers; whatever else is there is merged. */
-function ofChunks(
-  labels: ChunkSeries["labels"],
-  chunks: readonly Chunk[],
-  mint: number,
-  maxt: number,
-  skipChunks: boolean,
-  into: Buffers,
-): SeriesColumns | null {
-  if (skipChunks) return { labels, ...NO_SAMPLES };
-  let total = 0;
-  let end = Number.NEGATIVE_INFINITY;
-  for (const chunk of chunks) {
-    if (chunk.encoding !== ChunkEncoding.XOR || chunk.minTime <= end) {
-      return merged(
-        labels,
-        runsOfChunks(chunks).map((run) => without(run, [], mint, maxt)),
-      );
+/** Unites the series of all sources; the caller advances the cursors of each before it asks for the next. */
+function* gathered(
+  cursors: readonly BlockCursor[],
+  head: readonly HeadSeries[],
+): Generator<Gathered> {
+  let nextHead = 0;
+  for (;;) {
+    const inHead = head[nextHead];
+    let labels = inHead?.labels;
+    for (const { at } of cursors) {
+      if (at === null || at.labels === labels) continue;
+      if (labels === undefined || compareLabels(at.labels, labels) < 0) ({ labels } = at);
     }
-    const claimed = chunkSampleCount(chunk);
-    // A sample takes two bits at least: what claims more is not given memory.
-    if (claimed > 4 * chunk.data.length) {
-      throw new ChunkMalformedError(
-        chunk.encoding,
-        `${claimed} samples in ${chunk.data.length} bytes`,
-      );
-    }
-    total += claimed;
-    end = chunk.maxTime;
+    if (labels === undefined) return;
+    const least = labels;
+    const same = cursors.filter(
+      ({ at }) => at !== null && (at.labels === least || compareLabels(at.labels, least) === 0),
+    );
+    const ofHead =
+      inHead !== undefined &&
+      (inHead.labels === least || compareLabels(inHead.labels, least) === 0);
+    if (ofHead) nextHead++;
+    yield { labels: least, cursors: same, head: ofHead ? inHead : null };
   }
-  into.reserve(total);
-  const { timestamps, values } = into;
-  let length = 0;
-  for (const { data } of chunks) {
-    length += xorDecodeChunk(data, timestamps.subarray(length), values.subarray(length));
-  }
-  let from = 0;
-  while (from < length && (timestamps[from] as number) < mint) from++;
-  while (length > from && (timestamps[length - 1] as number) > maxt) length--;
-  if (from === length) return null;
-  return {
-    labels,
-    timestamps: timestamps.subarray(from, length),
-    values: values.subarray(from, length),
-    histograms: null,
-    startTimestamps: null,
-  };
 }
 
 const NO_SAMPLES = {
@@ -201,33 +161,117 @@ const NO_SAMPLES = {
   startTimestamps: null,
 };
 
-function ofBoth(
-  labels: Labels,
-  chunks: readonly Chunk[],
-  head: OfflineSeries,
+/** The series without samples, where it has any in the range by its chunks' times. */
+function named(series: Gathered, mint: number, maxt: number): SeriesColumns | null {
+  const inBlocks = series.cursors.some(({ at }) =>
+    at?.minTimes.some((minTime, i) => minTime <= maxt && (at.maxTimes[i] as number) >= mint),
+  );
+  if (!inBlocks && series.head?.hasSamples(mint, maxt) !== true) return null;
+  return { labels: series.labels, ...NO_SAMPLES };
+}
+
+/** undefined where there is more than floats in chunks that follow each other. */
+function ofFloats(
+  { labels, cursors, head }: Gathered,
+  mint: number,
+  maxt: number,
+  into: XorColumns,
+): SeriesColumns | null | undefined {
+  into.clear();
+  let end = Number.NEGATIVE_INFINITY;
+  for (const { at, windows } of cursors) {
+    const { minTimes, maxTimes, refs, deleted, verified } = at as BlockChunks;
+    if (deleted.length > 0) return undefined;
+    for (let i = 0; i < refs.length; i++) {
+      const minTime = minTimes[i] as number;
+      if ((maxTimes[i] as number) < mint) continue;
+      if (minTime > maxt) break;
+      if (minTime <= end) return undefined;
+      end = maxTimes[i] as number;
+      windows.find(refs[i] as number, verified[i] === 1);
+      verified[i] = 1;
+      if (windows.encoding !== ChunkEncoding.XOR) return undefined;
+      into.append(windows.bytes, windows.offset, windows.length);
+    }
+  }
+  if (head !== null) {
+    const floats = head.floats();
+    if (floats === null) return undefined;
+    const from = lowerBound(floats.timestamps, floats.timestamps.length, mint);
+    const to = lowerBound(floats.timestamps, floats.timestamps.length, maxt + 1);
+    if (from < to) {
+      if ((floats.timestamps[from] as number) <= end) return undefined;
+      const timestamps = floats.timestamps.subarray(from, to);
+      const values = floats.values.subarray(from, to);
+      if (into.length === 0) return { ...NO_SAMPLES, labels, timestamps, values };
+      into.appendDecoded(timestamps, values);
+    }
+  }
+  const { times, length } = into;
+  const from = lowerBound(times, length, mint);
+  const to = lowerBound(times, length, maxt + 1);
+  if (from === to) return null;
+  return {
+    labels,
+    timestamps: into.timestamps(from, to),
+    values: into.values(from, to),
+    histograms: null,
+    startTimestamps: null,
+  };
+}
+
+/** Index of the first of `length` ascending times that is not before `time`. */
+function lowerBound(times: Float64Array, length: number, time: number): number {
+  let low = 0;
+  let high = length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((times[middle] as number) < time) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** All that the sources have in the range, each time once. */
+function merged(
+  { labels, cursors, head }: Gathered,
   mint: number,
   maxt: number,
 ): SeriesColumns | null {
-  const runs = runsOfChunks(chunks).map((run) => without(run, [], mint, maxt));
-  runs.push(...head.runs().map((run) => without(run, head.deleted, mint, maxt)));
-  return merged(labels, runs);
-}
-
-function merged(labels: Labels, runs: readonly StoredSamples[]): SeriesColumns | null {
+  const runs: StoredSamples[] = [];
+  for (const { at, windows } of cursors) {
+    const { minTimes, maxTimes, refs, deleted } = at as BlockChunks;
+    const chunks: Chunk[] = [];
+    for (const [i, ref] of refs.entries()) {
+      const minTime = minTimes[i] as number;
+      const maxTime = maxTimes[i] as number;
+      if (maxTime < mint || minTime > maxt) continue;
+      windows.find(ref, false);
+      chunks.push({
+        minTime,
+        maxTime,
+        encoding: windows.encoding as ChunkEncoding,
+        data: windows.data(),
+      });
+    }
+    runs.push(...runsOfChunks(chunks).map((run) => without(run, deleted, mint, maxt)));
+  }
+  if (head !== null) {
+    runs.push(...head.runs().map((run) => without(run, head.deleted, mint, maxt)));
+  }
   const { times, values, startTimes, histograms } = mergeRuns(runs);
   if (times.length === 0) return null;
-  let modelled: (Histogram | undefined)[] | null = null;
-  if (histograms !== null) {
-    modelled = Array.from(times, (_, i) => {
-      const histogram = histograms[i];
-      return histogram === undefined ? undefined : toModelHistogram(histogram);
-    });
-  }
   return {
     labels,
     timestamps: Float64Array.from(times, Number),
     values: new Float64Array(values.slice().buffer),
-    histograms: modelled,
+    histograms:
+      histograms === null
+        ? null
+        : Array.from(times, (_, i) => {
+            const histogram = histograms[i];
+            return histogram === undefined ? undefined : toModelHistogram(histogram);
+          }),
     startTimestamps: startTimes === null ? null : Float64Array.from(startTimes, Number),
   };
 }
