@@ -15,6 +15,7 @@ export {
   refsBaseTime, refsCount, refsEntry, refsFind, refsFlags, refsForgetSections, refsFree, refsNew, refsRest, refsRows, refsRowsEnd,
   refsSeenSince,
 } from "./series-refs";
+export { numberPowers, writeSamples } from "./number-text";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";
 export { walkErrorAt, walkPosition, walkRequest } from "./walk";
 export { xorDecode } from "./xor";

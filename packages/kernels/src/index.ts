@@ -1,5 +1,6 @@
 export { crc32c, xxh64 } from "./checksums.ts";
 export { Kernel, KernelMemoryError, kernel, SLACK_BYTES } from "./load.ts";
+export { SAMPLE_TEXTS, sampleTexts } from "./number-text.ts";
 export {
   entryHash,
   type FoundSeries,
@@ -15,6 +16,7 @@ export {
   snappyDecode,
   snappyEncode,
 } from "./snappy.ts";
+export { timeText, valueText } from "./twins/number-text.ts";
 export { SERIES_WORDS, SeriesFlag, SeriesWord, VERDICTS, Verdict } from "./write-request.ts";
 export {
   setWriteBufferLimit,

@@ -159,6 +159,8 @@ export type KernelExports = {
   numberedMinTime(): number;
   numberedMaxTime(): number;
   numberedFailedRows(): number;
+  numberPowers(): number;
+  writeSamples(times: number, values: number, count: number, to: number): number;
   walkPosition(): number;
   walkErrorAt(): number;
 };

@@ -55,7 +55,7 @@ test.each<[path: string, status: number, body: string]>([
   [
     "query?query=1e21&time=4.5",
     200,
-    '{"resultType":"scalar","result":[4.500,"1000000000000000000000"]}',
+    '{"resultType":"scalar","result":[4.5,"1000000000000000000000"]}',
   ],
   ["query?query=up&time=4", 200, '{"resultType":"vector","result":[]}'],
   ["query_range?query=1&start=0&end=1&step=1", 200, '[{"metric":{},"values":[[0,"1"],[1,"1"]]}]'],

@@ -1,9 +1,11 @@
 /**
  * Writes the API's answers as JSON, in the very bytes that Prometheus writes (Prometheus' HTTP API): sample values
- * are strings in the shortest form that reads back, timestamps are seconds with three decimals when they need them.
+ * are strings in the shortest form that reads back, timestamps are seconds with three decimals when they need them
+ * (as few as they need beside scalars and strings).
  * The bytes come in parts of about 64 KiB, so that a large answer is sent while it is written.
  */
 
+import { SAMPLE_TEXTS, sampleTexts, timeText, valueText } from "@torus/kernels";
 import type { Histogram, Labels } from "@torus/model";
 import type { QueryResult, ResultSeries } from "@torus/promql";
 import { histogramBuckets } from "./histogram-json.ts";
@@ -12,21 +14,9 @@ const PART_BYTES = 64 * 1024;
 /** A part is handed over when so little room is left that a number may not fit. */
 const RESERVE = 512;
 
-/** A float as Go's 'g'-like encoder of Prometheus writes it: `1e-07`, `+Inf`, `-0`. */
-export function formatValue(value: number): string {
-  if (value === 0) return Object.is(value, -0) ? "-0" : "0";
-  if (Number.isFinite(value)) {
-    const text = String(value);
-    // JavaScript's thresholds are the same, but Go's exponents have at least two digits.
-    return text.includes("e") ? text.replace(/e([+-])(\d)$/, "e$10$2") : text;
-  }
-  if (Number.isNaN(value)) return "NaN";
-  return value > 0 ? "+Inf" : "-Inf";
-}
-
 /** A float without an exponent, as scalars are written. */
 export function formatPlain(value: number): string {
-  const text = formatValue(value);
+  const text = valueText(value);
   const match = /^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$/.exec(text);
   if (match === null) return text;
   const [, sign = "", lead = "", fraction = "", exponent = "0"] = match;
@@ -36,19 +26,18 @@ export function formatPlain(value: number): string {
   return sign + digits.padEnd(point, "0");
 }
 
-/** Milliseconds as seconds: `1700000000`, `1700000000.140`. */
-export function formatTime(ms: number): string {
-  const absolute = Math.abs(ms);
-  const seconds = Math.floor(absolute / 1000);
-  const rest = absolute - seconds * 1000;
-  const sign = ms < 0 ? "-" : "";
-  if (rest === 0) return `${sign}${seconds}`;
-  return `${sign}${seconds}.${rest < 10 ? "00" : rest < 100 ? "0" : ""}${rest}`;
+/** A string in results: of control characters only tab, newline and return have short escapes. */
+function labelString(text: string): string {
+  const quoted = JSON.stringify(text);
+  if (!quoted.includes("\\")) return quoted;
+  return quoted.replace(/\\\\|\\b|\\f/g, (escape) =>
+    escape === "\\b" ? "\\u0008" : escape === "\\f" ? "\\u000c" : escape,
+  );
 }
 
 /** A string as Go's encoder writes it outside of results: also `<`, `>`, `&` and line separators are escaped. */
 export function goString(text: string): string {
-  return JSON.stringify(text).replace(
+  return labelString(text).replace(
     /[<>&\u2028\u2029]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
@@ -78,6 +67,21 @@ class Parts {
     this.#length += this.#buffer.write(text, this.#length, "utf8");
   }
 
+  /** Bytes that fit into what is left of a part, or into a part. */
+  bytes(bytes: Uint8Array): void {
+    this.#buffer.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  /** One byte less. */
+  dropLast(): void {
+    this.#length--;
+  }
+
+  hasRoomFor(size: number): boolean {
+    return this.#length + size <= this.#buffer.length;
+  }
+
   take(): Buffer {
     const part = this.#buffer.subarray(0, this.#length);
     this.#buffer = Buffer.allocUnsafe(PART_BYTES);
@@ -89,7 +93,7 @@ class Parts {
 function metricJson(labels: Labels): string {
   const pairs: string[] = [];
   for (let i = 0; i < labels.length; i += 2) {
-    pairs.push(`${JSON.stringify(labels[i])}:${JSON.stringify(labels[i + 1])}`);
+    pairs.push(`${labelString(labels[i] as string)}:${labelString(labels[i + 1] as string)}`);
   }
   return `{"metric":{${pairs.join(",")}}`;
 }
@@ -97,11 +101,11 @@ function metricJson(labels: Labels): string {
 function histogramJson(histogram: Histogram): string {
   const buckets = histogramBuckets(histogram).map(
     ({ bounds, lower, upper, count }) =>
-      `[${bounds},"${formatValue(lower)}","${formatValue(upper)}","${formatValue(count)}"]`,
+      `[${bounds},"${valueText(lower)}","${valueText(upper)}","${valueText(count)}"]`,
   );
   const { count, sum } = histogram;
   const tail = buckets.length > 0 ? `,"buckets":[${buckets.join(",")}]` : "";
-  return `{"count":"${formatValue(count)}","sum":"${formatValue(sum)}"${tail}}`;
+  return `{"count":"${valueText(count)}","sum":"${valueText(sum)}"${tail}}`;
 }
 
 function* vector(out: Parts, series: readonly ResultSeries[]): Generator<Buffer> {
@@ -109,10 +113,10 @@ function* vector(out: Parts, series: readonly ResultSeries[]): Generator<Buffer>
   for (const { labels, timestamps, values, histograms } of series) {
     out.text(`${first ? "" : ","}${metricJson(labels)}`);
     first = false;
-    const time = formatTime(timestamps[0] as number);
+    const time = timeText(timestamps[0] as number);
     const histogram = histograms?.[0];
     if (histogram === undefined)
-      out.ascii(`,"value":[${time},"${formatValue(values[0] as number)}"]}`);
+      out.ascii(`,"value":[${time},"${valueText(values[0] as number)}"]}`);
     else out.text(`,"histogram":[${time},${histogramJson(histogram)}]}`);
     if (out.full) yield out.take();
   }
@@ -123,21 +127,25 @@ function* matrix(out: Parts, series: readonly ResultSeries[]): Generator<Buffer>
   for (const { labels, timestamps, values, histograms } of series) {
     out.text(`${first ? "" : ","}${metricJson(labels)}`);
     first = false;
+    if (histograms === null) {
+      yield* points(out, timestamps, values);
+      continue;
+    }
     let separator = ',"values":[';
     for (let i = 0; i < timestamps.length; i++) {
-      if (histograms?.[i] !== undefined) continue;
+      if (histograms[i] !== undefined) continue;
       out.ascii(
-        `${separator}[${formatTime(timestamps[i] as number)},"${formatValue(values[i] as number)}"]`,
+        `${separator}[${timeText(timestamps[i] as number)},"${valueText(values[i] as number)}"]`,
       );
       separator = ",";
       if (out.full) yield out.take();
     }
     if (separator === ",") out.ascii("]");
     separator = ',"histograms":[';
-    for (let i = 0; i < (histograms?.length ?? 0); i++) {
-      const histogram = histograms?.[i];
+    for (let i = 0; i < histograms.length; i++) {
+      const histogram = histograms[i];
       if (histogram === undefined) continue;
-      out.text(`${separator}[${formatTime(timestamps[i] as number)},${histogramJson(histogram)}]`);
+      out.text(`${separator}[${timeText(timestamps[i] as number)},${histogramJson(histogram)}]`);
       separator = ",";
       if (out.full) yield out.take();
     }
@@ -145,6 +153,22 @@ function* matrix(out: Parts, series: readonly ResultSeries[]): Generator<Buffer>
     out.ascii("}");
     if (out.full) yield out.take();
   }
+}
+
+/** A series of floats only, which most are: its texts come from the kernel. */
+function* points(out: Parts, timestamps: Float64Array, values: Float64Array): Generator<Buffer> {
+  out.ascii(',"values":[');
+  for (let i = 0; i < timestamps.length; i += SAMPLE_TEXTS) {
+    const texts = sampleTexts(
+      timestamps.subarray(i, i + SAMPLE_TEXTS),
+      values.subarray(i, i + SAMPLE_TEXTS),
+    );
+    if (!out.hasRoomFor(texts.length + RESERVE)) yield out.take();
+    out.bytes(texts);
+  }
+  if (timestamps.length > 0) out.dropLast();
+  out.ascii("]}");
+  if (out.full) yield out.take();
 }
 
 export type QueryExtras = {
@@ -161,9 +185,9 @@ export function* queryAnswer(result: QueryResult, extras: QueryExtras): Generato
   if (result.type === "matrix") yield* matrix(out, result.series);
   else if (result.type === "vector") yield* vector(out, result.series);
   else if (result.type === "scalar") {
-    out.ascii(`${formatTime(result.timestampMs)},"`);
+    out.ascii(`${valueText(result.timestampMs / 1000)},"`);
     out.text(`${formatPlain(result.value)}"`);
-  } else out.text(`${formatTime(result.timestampMs)},${JSON.stringify(result.value)}`);
+  } else out.text(`${valueText(result.timestampMs / 1000)},${goString(result.value)}`);
   out.ascii("]");
   if (extras.stats !== null) out.text(`,"stats":${extras.stats}`);
   out.ascii("}");
