@@ -109,6 +109,10 @@ export class BlockSet {
     );
   }
 
+  get readers(): readonly BlockReader[] {
+    return this.#blocks.map(({ reader }) => reader);
+  }
+
   get sources(): readonly ChunkQueryable[] {
     return this.#blocks;
   }

@@ -1,44 +1,111 @@
 /**
- * The process that db-crash.test.ts kills: appends, cuts and checkpoints as fast as it can, and prints the time of
- * each round after it was acknowledged. Arguments: directory, first round, step in ms.
+ * The process that db-crash.test.ts kills: opens the directory, writes down what it finds, then appends, cuts,
+ * checkpoints, compacts and deletes as fast as it can, on a disk on which it may die. Its argument is a `CrashRun`.
+ *
+ * On standard output: `F` when the found samples are in the file, `B n` before request n, `A n hex` behind it with a bit
+ * for each sample that is stored, `L …` for each line of the database's log, `E …` for an error, `K …` where it died.
  */
 
-import { writeSync } from "node:fs";
+import { writeFileSync, writeSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { SERIES_WORDS, SeriesWord, Verdict } from "@torus/kernels";
+import { labelValue, Matcher } from "@torus/model";
+import { decodeSamples } from "./chunkenc/chunk-samples.ts";
 import { Tsdb } from "./db.ts";
+import { type CrashRun, PHASES } from "./db-crash-run.ts";
+import { installFaultyFiles } from "./faults/faulty-files.ts";
+import { PlanMemory } from "./faults/plan.ts";
+import { requestOf, SampleStream, STEP_MS, seriesOf } from "./faults/sample-stream.ts";
 import { walkedRequest } from "./head/test-requests.ts";
 
-const [dir = "", first = "0", step = "1000"] = process.argv.slice(2);
-const SERIES = 30;
+const run = JSON.parse(process.argv[2] ?? "{}") as CrashRun;
+const plan = PlanMemory.create();
+plan.set(run.plan);
+installFaultyFiles(plan);
+
+const say = (line: string) => writeSync(1, `${line}\n`);
+const enter = (phase: (typeof PHASES)[number]) => {
+  plan.phase = PHASES.indexOf(phase);
+};
+
+/** Every sample that a query finds: series, step, value. */
+async function foundSamples(db: Tsdb): Promise<Float64Array> {
+  const out: number[] = [];
+  const bits = new BigUint64Array(1);
+  const asValue = new Float64Array(bits.buffer);
+  const select = {
+    mint: 0,
+    maxt: 2 ** 50,
+    matchers: [new Matcher("=", "__name__", "up")],
+    skipChunks: false,
+    limit: 0,
+    signal: new AbortController().signal,
+  };
+  for await (const batch of db.queryable().selectChunks(select)) {
+    for (const { labels, chunks } of batch) {
+      const job = labelValue(labels, "job");
+      for (const chunk of chunks) {
+        const { times, values } = decodeSamples(chunk);
+        for (let i = 0; i < times.length; i++) {
+          const step = Number(times[i]) / STEP_MS;
+          bits[0] = values[i] as bigint;
+          out.push(seriesOf(job, step), step, asValue[0] as number);
+        }
+      }
+    }
+  }
+  return Float64Array.from(out);
+}
 
 const db = await Tsdb.open({
-  dir,
-  blockDurationMs: 120_000,
-  retentionMs: 0,
+  dir: run.dir,
+  blockDurationMs: run.blockDurationMs,
+  retentionMs: run.retentionMs,
   maxBytes: 0,
-  outOfOrderWindowMs: 0,
-  walCompression: "snappy",
+  outOfOrderWindowMs: run.outOfOrderWindowMs,
+  walCompression: run.compression,
   seriesLimit: 0,
   now: () => 2 ** 45,
-  log: () => undefined,
+  log: (level, message, fields) => say(`L ${level} ${message} ${JSON.stringify(fields)}`),
 });
-let cutting = false;
-for (let round = Number(first); ; round++) {
-  const time = round * Number(step);
-  const request = walkedRequest(
-    Array.from({ length: SERIES }, (_, i) => ({
-      labels: ["__name__", "up", "job", i < 25 ? `j${i}` : `churn-${Math.floor(round / 50)}-${i}`],
-      samples: [[time, round + i] as const],
-    })),
-  );
+writeFileSync(run.found, new Uint8Array((await foundSamples(db)).buffer));
+say("F");
+
+let maintenance: Promise<void> | null = null;
+async function maintain(): Promise<void> {
+  try {
+    enter("cut");
+    await db.compactHead();
+    enter("retention");
+    await db.applyRetention(() => true);
+  } catch (error) {
+    say(`E ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  }
+  enter("append");
+}
+
+enter("append");
+const stream = new SampleStream(run.seed, run.first);
+for (let n = run.first; n < run.first + run.requests; n++) {
+  const samples = stream.next();
+  const request = walkedRequest(requestOf(samples));
+  say(`B ${n}`);
   db.append(request, null);
+  let stored = 0n;
+  for (let i = 0; i < samples.length; i++) {
+    const verdict = request.series[i * SERIES_WORDS + SeriesWord.VERDICT] as number;
+    if (verdict <= Verdict.DUPLICATE) stored |= 1n << BigInt(i);
+  }
   request.release();
-  writeSync(1, `${round}\n`);
-  if (round % 97 === 0 && !cutting) {
-    cutting = true;
-    void db.compactHead().then(() => {
-      cutting = false;
+  say(`A ${n} ${stored.toString(16)}`);
+  if (n % 30 === 0 && maintenance === null) {
+    maintenance = maintain().then(() => {
+      maintenance = null;
     });
   }
-  if (round % 5 === 0) await nextTurn();
+  if (n % 4 === 0) await nextTurn();
 }
+await maintenance;
+enter("close");
+if (run.seed % 4 === 0) await db.flush();
+await db.close();

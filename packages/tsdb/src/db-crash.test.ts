@@ -1,100 +1,282 @@
-/** A writer killed at any moment of append, cut and checkpoint: nothing acknowledged is lost, nothing is there twice. */
+/**
+ * A writer killed at seeded moments of append, cut, checkpoint, compaction and deletion, again and again on the same
+ * directory: every start works, nothing acknowledged is missing, nothing is there that was not sent, nothing is twice.
+ *
+ * TORUS_CRASH_ROUNDS and TORUS_CRASH_SEED make it longer and other.
+ */
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { xorDecodeChunk } from "@torus/kernels";
 import { labelValue, Matcher } from "@torus/model";
-import { expect, test } from "vitest";
-import { Tsdb } from "./db.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { DataDirectory } from "./data-dir/data-directory.ts";
+import { type CrashRun, PHASES } from "./db-crash-run.ts";
+import { bundleUnderTest } from "./faults/bundle.ts";
+import { KINDS, type Kind, PLACES, type Place, type Plan } from "./faults/plan.ts";
+import {
+  CONTRADICTION,
+  SampleStream,
+  SERIES,
+  type SentSample,
+  STEP_MS,
+  seededFraction,
+  seriesOf,
+  valueOf,
+} from "./faults/sample-stream.ts";
 
-const ROUNDS = Number(process.env.TORUS_CRASH_ROUNDS ?? 6);
-const STEP_MS = 1000;
-const WRITER = fileURLToPath(new URL("./db-crash-writer.ts", import.meta.url));
+const ROUNDS = Number(process.env.TORUS_CRASH_ROUNDS ?? 240);
+const SEED = Number(process.env.TORUS_CRASH_SEED ?? 1);
+const LANES = 2;
+/** Rounds on one directory. */
+const ROUNDS_A_DIRECTORY = 30;
+const REQUESTS = 200;
+const BLOCK_MS = 60_000;
+const RETENTION_MS = 20 * BLOCK_MS;
+const MOST_STEPS = 1 << 14;
 
-/** Runs the writer until it is killed; returns the last round that it acknowledged. */
-async function killedWriter(dir: string, first: number, afterMs: number): Promise<number> {
-  const child = spawn(
-    process.execPath,
-    ["--import", "tsx", WRITER, dir, String(first), String(STEP_MS)],
-    { stdio: ["ignore", "pipe", "inherit"] },
+/** In every fourth round one of these is hit, the first or second time it comes. */
+const MOMENTS: readonly (readonly [Kind, Place])[] = [
+  ["write", "wal"],
+  ["write", "wbl"],
+  ["unlink", "wbl"],
+  ["write", "checkpoint"],
+  ["rename", "checkpoint"],
+  ["unlink", "wal"],
+  ["write", "block chunks"],
+  ["write", "block index"],
+  ["fsync", "block directory"],
+  ["rename", "block directory"],
+];
+
+const SENT = 1;
+const SENT_OTHER = 2;
+const STORED = 4;
+const STORED_OTHER = 8;
+const FOUND = 16;
+const FOUND_OTHER = 32;
+
+let work = "";
+let program = "";
+beforeAll(() => {
+  work = mkdtempSync(path.join(tmpdir(), "torus-crash-"));
+  program = bundleUnderTest(
+    path.join(import.meta.dirname, "db-crash-writer.ts"),
+    path.join(work, "program"),
   );
-  let text = "";
-  let timer: NodeJS.Timeout | undefined;
-  child.stdout.on("data", (data: Buffer) => {
-    // The clock runs from the first acknowledgement on.
-    timer ??= setTimeout(() => child.kill("SIGKILL"), afterMs);
-    text += data.toString();
-  });
-  await new Promise((resolve) => child.once("close", resolve));
-  clearTimeout(timer);
-  const whole = text.slice(0, text.lastIndexOf("\n"));
-  return whole === "" ? first - 1 : Number(whole.slice(whole.lastIndexOf("\n") + 1));
-}
+});
+afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-async function samplesByTime(dir: string): Promise<Map<number, Set<string>>> {
-  const db = await Tsdb.open({
-    dir,
-    blockDurationMs: 120_000,
-    retentionMs: 0,
-    maxBytes: 0,
-    outOfOrderWindowMs: 0,
-    walCompression: "snappy",
-    seriesLimit: 0,
-    now: () => 2 ** 45,
-    log: () => undefined,
-  });
-  const out = new Map<number, Set<string>>();
-  try {
-    const select = {
-      mint: 0,
-      maxt: 2 ** 50,
-      matchers: [new Matcher("=", "__name__", "up")],
-      skipChunks: false,
-      limit: 0,
-      signal: new AbortController().signal,
-    };
-    const times = new Float64Array(1000);
-    const values = new Float64Array(1000);
-    for await (const batch of db.queryable().selectChunks(select)) {
-      for (const { labels, chunks } of batch) {
-        const job = labelValue(labels, "job");
-        for (const chunk of chunks) {
-          const n = xorDecodeChunk(chunk.data, times, values);
-          for (let i = 0; i < n; i++) {
-            const time = times[i] as number;
-            const jobs = out.get(time) ?? new Set();
-            if (jobs.has(job)) throw new Error(`${job} has a sample twice at ${time}`);
-            jobs.add(job);
-            out.set(time, jobs);
-          }
+/** What was sent to a directory, and what of it was acknowledged. */
+class Ledger {
+  readonly #state = new Uint8Array(SERIES * MOST_STEPS);
+  /** The highest request that was sent. */
+  last = 0;
+
+  /** @param stored A bit for each sample that was acknowledged; null when nothing was. */
+  sent(n: number, samples: readonly SentSample[], stored: bigint | null): void {
+    samples.forEach(({ series, step, contradicts }, i) => {
+      const at = series * MOST_STEPS + step;
+      let bits = contradicts ? SENT_OTHER : SENT;
+      if (stored !== null && ((stored >> BigInt(i)) & 1n) === 1n) {
+        bits |= contradicts ? STORED_OTHER : STORED;
+      }
+      this.#state[at] = (this.#state[at] as number) | bits;
+    });
+    this.last = Math.max(this.last, n);
+  }
+
+  /** @param triples Series, step and value of each sample found. @returns What is wrong with them. */
+  check(triples: Float64Array): string[] {
+    const wrong: string[] = [];
+    const state = this.#state;
+    for (let i = 0; i < state.length; i++) {
+      state[i] = (state[i] as number) & (SENT | SENT_OTHER | STORED | STORED_OTHER);
+    }
+    for (let i = 0; i < triples.length; i += 3) {
+      const [series = -1, step = -1, value = 0] = triples.subarray(i, i + 3);
+      const at = series * MOST_STEPS + step;
+      const had = series < 0 ? undefined : state[at];
+      const other = value === valueOf(series, step) + CONTRADICTION;
+      const wanted = other ? SENT_OTHER : SENT;
+      const name = `series ${series} at ${step}`;
+      if (
+        had === undefined ||
+        (had & wanted) === 0 ||
+        (!other && value !== valueOf(series, step))
+      ) {
+        wrong.push(`${name}: ${value} was never sent`);
+        continue;
+      }
+      if ((had & (FOUND | FOUND_OTHER)) !== 0) wrong.push(`${name}: twice`);
+      state[at] = had | (other ? FOUND_OTHER : FOUND);
+    }
+    // Retention deletes what lies this far behind the newest.
+    const from = Math.max(1, this.last - RETENTION_MS / STEP_MS);
+    for (let series = 0; series < SERIES; series++) {
+      for (let step = from; step <= this.last; step++) {
+        const bits = state[series * MOST_STEPS + step] as number;
+        const name = `series ${series} at ${step}`;
+        if ((bits & STORED) !== 0 && (bits & FOUND) === 0) wrong.push(`${name}: lost`);
+        if ((bits & STORED_OTHER) !== 0 && (bits & FOUND_OTHER) === 0) {
+          wrong.push(`${name}: lost with its other value`);
         }
       }
     }
-  } finally {
-    await db.close();
+    return wrong;
   }
-  return out;
 }
 
-test(`a writer killed ${ROUNDS} times loses nothing that it acknowledged`, async () => {
-  const dir = mkdtempSync(path.join(tmpdir(), "torus-crash-"));
-  try {
-    let next = 1;
-    for (let round = 0; round < ROUNDS; round++) {
-      const last = await killedWriter(dir, next, 150 + ((round * 7919) % 400));
-      const found = await samplesByTime(dir);
-      for (let r = 1; r <= last; r++) {
-        expect(found.get(r * STEP_MS)?.size, `round ${r} of ${last} after kill ${round}`).toBe(30);
-      }
-      // One more round may have reached the log without being acknowledged.
-      next = Math.max(...found.keys()) / STEP_MS + 1;
-      expect(next).toBeLessThanOrEqual(last + 2);
-    }
-    expect(next).toBeGreaterThan(ROUNDS);
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
+const IDLE = new Set(["open", "read", "close"]);
+const CHANGING = KINDS.filter((kind) => !IDLE.has(kind));
+const BLOCK = PLACES.filter((place) => place.startsWith("block"));
+
+function planOf(
+  round: number,
+  random: (n: number) => number,
+): { plan: Plan | null; killAfterMs: number | null } {
+  const kind = random(1);
+  const action = (["die before", "die after", "die inside"] as const)[Math.floor(random(2) * 3)];
+  const plan = (places: Plan["places"], kinds: Plan["kinds"], most: number): Plan => ({
+    places,
+    kinds,
+    nth: 1 + Math.floor(random(3) * most),
+    action: action ?? "die before",
+    code: "",
+  });
+  if (round % 4 === 3) {
+    const [what, place] = MOMENTS[((round - 3) / 4) % MOMENTS.length] as (typeof MOMENTS)[number];
+    return { plan: plan([place], [what], 2), killAfterMs: null };
   }
-}, 120_000);
+  if (kind < 0.12) return { plan: null, killAfterMs: 50 + Math.floor(random(3) * 300) };
+  const killAfterMs = null;
+  if (kind < 0.27) return { plan: plan(["wal"], ["write"], 200), killAfterMs };
+  if (kind < 0.31) return { plan: plan(["wbl"], CHANGING, 120), killAfterMs };
+  if (kind < 0.33) return { plan: plan(["wbl"], ["fsync", "create"], 8), killAfterMs };
+  if (kind < 0.37) return { plan: plan(["wbl"], ["unlink"], 3), killAfterMs };
+  if (kind < 0.45) return { plan: plan("all", "all", 40), killAfterMs };
+  if (kind < 0.6) return { plan: plan(["checkpoint"], CHANGING, 20), killAfterMs };
+  if (kind < 0.7) return { plan: plan("all", ["rename"], 5), killAfterMs };
+  if (kind < 0.75) return { plan: plan(["deleted block"], CHANGING, 8), killAfterMs };
+  return { plan: plan(BLOCK, CHANGING, 50), killAfterMs };
+}
+
+type Ended = { lines: string[]; where: string };
+
+async function runWriter(run: CrashRun, killAfterMs: number | null): Promise<Ended> {
+  const told = `${run.found}.told`;
+  const fd = openSync(told, "w");
+  const child = spawn(process.execPath, [program, JSON.stringify(run)], {
+    stdio: ["ignore", fd, "pipe"],
+  });
+  closeSync(fd);
+  const timer =
+    killAfterMs === null ? undefined : setTimeout(() => child.kill("SIGKILL"), killAfterMs);
+  let errors = "";
+  child.stderr?.on("data", (data: Buffer) => {
+    errors += data.toString();
+  });
+  const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
+    child.once("close", (...how) => resolve(how));
+  });
+  clearTimeout(timer);
+  const text = readFileSync(told, "utf8");
+  const lines = text.slice(0, text.lastIndexOf("\n")).split("\n");
+  if (signal === null && code !== 0) throw new Error(`the writer ended with ${code}: ${errors}`);
+  const killed = lines.find((line) => line.startsWith("K "))?.split(" ");
+  let where = signal === null ? "ended by itself" : "at any moment";
+  if (killed !== undefined) {
+    where = `${PHASES[Number(killed[1])] ?? "?"}: ${killed.slice(2).join(" ")}`;
+  }
+  return { lines, where };
+}
+
+/** Read by what reads a directory beside its writer, as `torus tools tsdb` does. */
+function readBeside(dir: string): Float64Array {
+  const out: number[] = [];
+  const asValue = new Float64Array(1);
+  const bits = new BigUint64Array(asValue.buffer);
+  const all = [new Matcher("=", "__name__", "up")];
+  for (const { labels, samples } of new DataDirectory(dir).select(all, 0, 2 ** 50)) {
+    const job = labelValue(labels, "job");
+    for (let i = 0; i < samples.times.length; i++) {
+      const step = Number(samples.times[i]) / STEP_MS;
+      bits[0] = samples.values[i] as bigint;
+      out.push(seriesOf(job, step), step, asValue[0] as number);
+    }
+  }
+  return Float64Array.from(out);
+}
+
+/** @returns Where the kills hit. */
+async function lane(number: number): Promise<string[]> {
+  const hits: string[] = [];
+  let ledger = new Ledger();
+  let run: CrashRun | undefined;
+  for (let round = 0; hits.length < ROUNDS / LANES; round++) {
+    if (round % ROUNDS_A_DIRECTORY === 0 || run === undefined) {
+      const seed = Math.floor(seededFraction(SEED, number, round) * 2 ** 30);
+      ledger = new Ledger();
+      const base = path.join(work, `lane-${number}-${round}`);
+      mkdirSync(base);
+      run = {
+        dir: path.join(base, "data"),
+        found: path.join(base, "found"),
+        seed,
+        first: 1,
+        requests: REQUESTS,
+        compression: round % (2 * ROUNDS_A_DIRECTORY) === 0 ? "snappy" : "none",
+        blockDurationMs: BLOCK_MS,
+        retentionMs: RETENTION_MS,
+        outOfOrderWindowMs: 50 * STEP_MS,
+        plan: null,
+      };
+    }
+    const { plan, killAfterMs } = planOf(round, (n) => seededFraction(run?.seed ?? 0, round, n));
+    run = { ...run, first: ledger.last + 1, plan };
+    const { lines, where } = await runWriter(run, killAfterMs);
+    const said = `seed ${SEED}, lane ${number}, round ${round}, ${JSON.stringify(plan)}, ${where}`;
+    if (where !== "ended by itself") hits.push(where);
+    if (lines.includes("F")) {
+      const bytes = readFileSync(run.found);
+      const found = new Float64Array(
+        bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length),
+      );
+      expect(ledger.check(found).slice(0, 10), `at the start of ${said}`).toEqual([]);
+    }
+    const stream = new SampleStream(run.seed, run.first);
+    let begun: SentSample[] | null = null;
+    for (const line of lines) {
+      const [what, n, stored = ""] = line.split(" ");
+      if (what === "B") begun = stream.next();
+      if (what === "A" && begun !== null) {
+        ledger.sent(Number(n), begun, BigInt(`0x${stored}`));
+        begun = null;
+      }
+      expect(/^(E|L error)/.test(line) ? line : "", said).toBe("");
+    }
+    if (begun !== null) ledger.sent(ledger.last + 1, begun, null);
+    if (round % 10 === 9) {
+      expect(ledger.check(readBeside(run.dir)).slice(0, 10), `read beside after ${said}`).toEqual(
+        [],
+      );
+    }
+  }
+  return hits;
+}
+
+test(`a writer killed ${ROUNDS} times loses nothing that it acknowledged, and has nothing twice`, async () => {
+  const lanes = await Promise.all(Array.from({ length: LANES }, (_, n) => lane(n)));
+  const hits = lanes.flat();
+  expect(hits.length).toBeGreaterThanOrEqual(ROUNDS);
+  const counted = new Map<string, number>();
+  for (const where of hits) counted.set(where, (counted.get(where) ?? 0) + 1);
+  if (process.env.TORUS_CRASH_SHOW !== undefined) {
+    process.stdout.write(`${[...counted].map(([where, n]) => `${n}\t${where}`).join("\n")}\n`);
+  }
+  // Many rounds hit every kind of moment; which ones a short run hits, its seed tells.
+  if (hits.length < 200) return;
+  const moments = new Set(hits.map((where) => where.slice(where.lastIndexOf(": ") + 2)));
+  for (const moment of MOMENTS) expect(moments).toContain(moment.join(" "));
+}, 300_000);

@@ -155,6 +155,28 @@ test("a cut merges late samples into the block, and their log keeps only the res
   expect(await read(again, "a")).toEqual(before);
 });
 
+test("late samples that are in a block already are not there twice, when a kill left them in their log too", async () => {
+  const dir = newDir();
+  const db = await openDb(dir);
+  for (let minute = 0; minute < 240; minute++) {
+    if (minute % 10 !== 3) append(db, "a", ...minutes(minute, minute + 1));
+    if (minute % 10 === 9) append(db, "a", ...minutes(minute - 6, minute - 5));
+  }
+  const before = await read(db, "a");
+  const log = killedCopy(dir);
+  await db.compactHead();
+  const copy = killedCopy(dir);
+  rmSync(path.join(copy, "wbl"), { recursive: true });
+  cpSync(path.join(log, "wbl"), path.join(copy, "wbl"), { recursive: true });
+  const again = await openDb(copy);
+  expect(again.head.late.count).toBe(12);
+  expect(await read(again, "a")).toEqual(before);
+  await again.flush();
+  expect(await read(again, "a")).toEqual(before);
+  const third = await openDb(killedCopy(copy));
+  expect(third.replayed.lateSamples).toBe(0);
+});
+
 test("late samples of a range that is cut go to a block of their own", async () => {
   const dir = newDir();
   const db = await openDb(dir, { outOfOrderWindowMs: 3 * HOUR });

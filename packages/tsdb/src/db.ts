@@ -23,6 +23,7 @@ import { runInBackground } from "./cut/background.ts";
 import { BlockSet } from "./db-blocks.ts";
 import { deleteCovered, segmentToCover } from "./db-checkpoint.ts";
 import { LateLog } from "./db-late-log.ts";
+import { forgetStored } from "./db-late-stored.ts";
 import { lockDirectory } from "./db-lock.ts";
 import { type LogLine, replayLog } from "./db-replay.ts";
 import { files } from "./files.ts";
@@ -135,7 +136,13 @@ export class Tsdb {
       wal = new LogWriter(walDir, { compression: options.walCompression });
       const db = new Tsdb(options, head, wal, lateLog, blocks, counts, aliases, unlock);
       // Under the refs of now, and without what was cut off behind damage.
-      if (head.late.count > 0) lateLog.rewrite(head.late);
+      if (head.late.count > 0) {
+        const forgotten = forgetStored(head.late, blocks.readers, log);
+        if (forgotten > 0) {
+          log("info", "out-of-order samples are in blocks already", { dir, samples: forgotten });
+        }
+        lateLog.rewrite(head.late);
+      }
       // Series whose samples are all in blocks came back empty.
       if (minTime > Number.NEGATIVE_INFINITY) await db.#truncateHead(minTime);
       return db;

@@ -112,13 +112,22 @@ export class BlockReader implements ChunkQueryable {
     }
   }
 
-  /** Series with chunks that overlap [mint, maxt], in label order. */
-  *rawSeries(matchers: readonly Matcher[], mint: number, maxt: number): Generator<RawBlockSeries> {
+  /**
+   * Series with chunks that overlap [mint, maxt], in label order.
+   * @param chosen Chunks of other series are not read.
+   */
+  *rawSeries(
+    matchers: readonly Matcher[],
+    mint: number,
+    maxt: number,
+    chosen: (labels: Labels) => boolean = () => true,
+  ): Generator<RawBlockSeries> {
     const index = this.index();
     const files = new ChunkSegmentReader(path.join(this.dir, "chunks"));
     try {
       for (const id of postingsForMatchers(index, matchers)) {
         const { labels, chunks } = index.series(id);
+        if (!chosen(labels)) continue;
         const read = chunks
           .filter(({ minTime, maxTime }) => maxTime >= mint && minTime <= maxt)
           .map(({ minTime, maxTime, ref }) => ({ minTime, maxTime, ...files.read(ref) }));

@@ -193,6 +193,29 @@ export class LateSamples implements ChunkQueryable {
     }
   }
 
+  /** Series with a sample in [mint, maxt]. */
+  *seriesWithin(mint: number, maxt: number): Generator<[ref: number, labels: Labels]> {
+    for (const [ref, columns] of this.#active) {
+      if (columns.from(mint) < columns.from(maxt + 1)) yield [ref, this.#labelsOf(ref)];
+    }
+  }
+
+  /** Forgets the samples of a series that have one of these times and its bits; returns how many. */
+  forget(ref: number, times: BigInt64Array, values: BigUint64Array): number {
+    const columns = this.#active.get(ref);
+    if (columns === undefined) return 0;
+    let forgotten = 0;
+    for (let i = 0; i < times.length; i++) {
+      const time = Number(times[i]);
+      if (columns.at(time) !== values[i]) continue;
+      columns.take(time, time);
+      forgotten++;
+    }
+    if (columns.count === 0) this.#active.delete(ref);
+    this.count -= forgotten;
+    return forgotten;
+  }
+
   /** Every sample, series by series. */
   *entries(): Generator<[ref: number, times: Float64Array, values: BigUint64Array]> {
     for (const map of [this.#sealed, this.#active]) {
