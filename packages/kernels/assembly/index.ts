@@ -18,5 +18,5 @@ export {
 export { numberPowers, writeSamples } from "./number-text";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";
 export { walkErrorAt, walkPosition, walkRequest } from "./walk";
-export { xorDecode } from "./xor";
+export { xorDecode } from "./xor-decode";
 export { xxh64 } from "./xxh64";

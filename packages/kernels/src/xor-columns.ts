@@ -36,6 +36,7 @@ export class KernelBytes {
 }
 
 const FIRST_CAPACITY = 1024;
+const LARGE_CAPACITY = 1 << 16;
 /** A sample takes two bits at least: a chunk that claims more is not given memory. */
 const MOST_SAMPLES_PER_BYTE = 4;
 
@@ -90,6 +91,11 @@ export class XorColumns {
     return this.#times;
   }
 
+  /** More than is worth keeping for another series. */
+  get isLarge(): boolean {
+    return this.#capacity > LARGE_CAPACITY;
+  }
+
   #reserve(samples: number): void {
     if (samples <= this.#capacity) return;
     const capacity = Math.max(samples, this.#capacity * 2, FIRST_CAPACITY);
@@ -110,5 +116,6 @@ export class XorColumns {
   release(): void {
     if (this.#capacity > 0) kernel().free(this.#at, this.#capacity * 16);
     this.#capacity = 0;
+    this.length = 0;
   }
 }

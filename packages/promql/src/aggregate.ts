@@ -85,6 +85,10 @@ export class Folder {
     const given = column.values;
     const histograms = op === "count" || op === "group" ? null : column.histograms;
     const count = this.#count;
+    if (op === "sum" && histograms === null) {
+      addToSums(group, given, present);
+      return;
+    }
     for (let i = 0; i < count; i++) {
       if (present[i] === 0) continue;
       const histogram = histograms?.[i];
@@ -223,6 +227,20 @@ export class Folder {
       out.push(column);
     }
     return out;
+  }
+}
+
+/** What most queries do, in a loop without a choice. */
+function addToSums({ counts, values, c }: Group, given: Float64Array, present: Uint8Array): void {
+  for (let i = 0; i < present.length; i++) {
+    if (present[i] === 0) continue;
+    const value = given[i] as number;
+    const n = (counts[i] as number) + 1;
+    counts[i] = n;
+    const sum = values[i] as number;
+    const next = sum + value;
+    values[i] = next;
+    if (n > 1) c[i] = compensate(sum, value, next, c[i] as number);
   }
 }
 

@@ -271,6 +271,8 @@ export function vectorOperation(
   const fillOne = matching.fillRight;
   const manyPresent = anyPresent(many, count);
   const results = new Map<string, { column: Column }>();
+  /** The same by the very arrays that `labelsFor` gives, which are the same at every step. */
+  const resultOf = new Map<Labels, { column: Column }>();
   const resultLabels = resultLabelsOf(node, matching, delayed);
 
   const emit = (
@@ -306,11 +308,15 @@ export function vectorOperation(
       else if (outcome) value = l;
       else return;
     }
-    const key = labelsKey(labels);
-    let result = results.get(key);
+    let result = resultOf.get(labels);
     if (result === undefined) {
-      result = { column: newColumn(labels, count, drop) };
-      results.set(key, result);
+      const key = labelsKey(labels);
+      result = results.get(key);
+      if (result === undefined) {
+        result = { column: newColumn(labels, count, drop) };
+        results.set(key, result);
+      }
+      resultOf.set(labels, result);
     }
     if (result.column.present[step] === 1) {
       throw new QueryExecutionError(
@@ -325,28 +331,31 @@ export function vectorOperation(
   };
 
   for (const group of grouped(many, one, matching)) {
-    const [onlyLeft, onlyRight] = [group.left[0], group.right[0]];
+    const [partnerOfAll] = group.right;
+    let rest = group.left;
     if (
-      group.left.length === 1 &&
+      partnerOfAll !== undefined &&
       group.right.length === 1 &&
-      onlyLeft !== undefined &&
-      onlyRight !== undefined &&
-      onlyLeft.histograms === null &&
-      onlyRight.histograms === null &&
+      partnerOfAll.histograms === null &&
+      (group.left.length === 1 || matching.card !== "one-to-one") &&
       fillMany === null &&
       fillOne === null &&
       !trims(node.op)
     ) {
-      const labels = resultLabels(onlyLeft.labels, onlyRight.labels);
-      const key = labelsKey(labels);
-      if (!results.has(key)) {
-        const drop = delayed && (dropsName(node) || onlyLeft.dropName);
-        const column = newColumn(labels, count, drop);
-        if (swapped) pairOperation(node, onlyRight, onlyLeft, column);
-        else pairOperation(node, onlyLeft, onlyRight, column);
-        results.set(key, { column });
-        continue;
-      }
+      // Nothing can meet at one step twice, but series whose labels become the same.
+      rest = group.left.filter((column) => {
+        if (column.histograms !== null) return true;
+        const labels = resultLabels(column.labels, partnerOfAll.labels);
+        const key = labelsKey(labels);
+        if (results.has(key)) return true;
+        const drop = delayed && (dropsName(node) || column.dropName);
+        const result = newColumn(labels, count, drop);
+        if (swapped) pairOperation(node, partnerOfAll, column, result);
+        else pairOperation(node, column, partnerOfAll, result);
+        results.set(key, { column: result });
+        return false;
+      });
+      if (rest.length === 0) continue;
     }
     const labelCache = new Map<Column, Map<Column | null, Labels>>();
     const labelsFor = (a: Column, b: Column | null): Labels => {
@@ -370,7 +379,7 @@ export function vectorOperation(
         partner = column;
       }
       let matched = false;
-      for (const column of group.left) {
+      for (const column of rest) {
         if (column.present[i] === 0) continue;
         if (partner === null && fillOne === null) {
           matched = true;

@@ -39,12 +39,11 @@ export function lastSamples(
   const { timestamps, values, histograms } = series;
   const words = wordsOf(values);
   const out = newColumn(series.labels, refs.length);
-  let next = 0;
+  const ends = firstAfter(timestamps, refs, 0);
   let found = false;
   for (let i = 0; i < refs.length; i++) {
     const ref = refs[i] as number;
-    while (next < timestamps.length && (timestamps[next] as number) <= ref) next++;
-    const at = next - 1;
+    const at = (ends[i] as number) - 1;
     if (at < 0 || (timestamps[at] as number) <= ref - lookbackMs) continue;
     const histogram = histograms?.[at];
     if (histogram === undefined ? isStale(words, at) : histogram.sumIsStale) continue;
@@ -96,17 +95,53 @@ export function smoothedColumn(
   return found ? out : null;
 }
 
+/**
+ * For each of `refs` the number of `timestamps` that are at most `ref - backMs`. Both ascend; the distance from one
+ * answer to the next is tried again first, since scrapes and steps are regular.
+ */
+function firstAfter(timestamps: Float64Array, refs: Float64Array, backMs: number): Int32Array {
+  const out = new Int32Array(refs.length);
+  const n = timestamps.length;
+  let at = 0;
+  let distance = 1;
+  for (let i = 0; i < refs.length; i++) {
+    const ref = (refs[i] as number) - backMs;
+    if (at < n && (timestamps[at] as number) <= ref) {
+      const guess = at + distance;
+      if (
+        guess <= n &&
+        (timestamps[guess - 1] as number) <= ref &&
+        (guess === n || (timestamps[guess] as number) > ref)
+      ) {
+        at = guess;
+      } else {
+        const from = at++;
+        while (at < n && (timestamps[at] as number) <= ref) at++;
+        distance = at - from;
+      }
+    }
+    out[i] = at;
+  }
+  return out;
+}
+
+function hasStale({ values, histograms }: SeriesColumns): boolean {
+  if (histograms?.some((histogram) => histogram?.sumIsStale === true) === true) return true;
+  const words = wordsOf(values);
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] as number;
+    // The marker is a NaN, and few samples are.
+    if (value !== value && isStale(words, i) && histograms?.[i] === undefined) return true;
+  }
+  return false;
+}
+
 /** The windows (ref - rangeMs, ref] over the samples that are not staleness markers. */
 export function windowsOf(series: SeriesColumns, refs: Float64Array, rangeMs: number): Windows {
   let { timestamps, values, histograms, startTimestamps } = series;
   const words = wordsOf(values);
   const kept: number[] = [];
-  let stale = 0;
-  for (let i = 0; i < timestamps.length; i++) {
-    const histogram = histograms?.[i];
-    if (histogram === undefined ? isStale(words, i) : histogram.sumIsStale) stale++;
-  }
-  if (stale > 0) {
+  if (hasStale(series)) {
     for (let i = 0; i < timestamps.length; i++) {
       const histogram = histograms?.[i];
       if (histogram === undefined ? !isStale(words, i) : !histogram.sumIsStale) kept.push(i);
@@ -118,16 +153,7 @@ export function windowsOf(series: SeriesColumns, refs: Float64Array, rangeMs: nu
     const all = histograms;
     if (all !== null) histograms = kept.map((i) => all[i]);
   }
-  const lo = new Int32Array(refs.length);
-  const hi = new Int32Array(refs.length);
-  let from = 0;
-  let to = 0;
-  for (let i = 0; i < refs.length; i++) {
-    const ref = refs[i] as number;
-    while (to < timestamps.length && (timestamps[to] as number) <= ref) to++;
-    while (from < to && (timestamps[from] as number) <= ref - rangeMs) from++;
-    lo[i] = from;
-    hi[i] = to;
-  }
+  const lo = firstAfter(timestamps, refs, rangeMs);
+  const hi = firstAfter(timestamps, refs, 0);
   return { timestamps, values, histograms, startTimestamps, lo, hi, ends: refs, rangeMs };
 }

@@ -32,6 +32,21 @@ export function mean(values: Float64Array, from: number, to: number): number {
   for (let i = from + 1; i < to; i++) {
     const value = values[i] as number;
     const next = sum + value;
+    if (Math.abs(sum) >= Math.abs(value)) c += sum - next + value;
+    else c += value - next + sum;
+    sum = next;
+  }
+  const n = to - from;
+  // Once a sum is infinite or no number it stays so.
+  return Number.isFinite(sum) ? sum / n + c / n : meanBeyond(values, from, to);
+}
+
+function meanBeyond(values: Float64Array, from: number, to: number): number {
+  let sum = values[from] as number;
+  let c = 0;
+  for (let i = from + 1; i < to; i++) {
+    const value = values[i] as number;
+    const next = sum + value;
     c = compensate(sum, value, next, c);
     if (
       (next === Infinity || next === -Infinity) &&

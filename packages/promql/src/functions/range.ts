@@ -108,19 +108,26 @@ function extrapolatedFromStarts(
   }
 }
 
+/** Counter resets up to each sample, so that a window without any needs no walk; null where there is none at all. */
+function resetsUpTo(values: Float64Array): Int32Array | null {
+  let first = 1;
+  while (first < values.length && !((values[first] as number) < (values[first - 1] as number))) {
+    first++;
+  }
+  if (first >= values.length) return null;
+  const out = new Int32Array(values.length);
+  let count = 0;
+  for (let i = first; i < values.length; i++) {
+    if ((values[i] as number) < (values[i - 1] as number)) count++;
+    out[i] = count;
+  }
+  return out;
+}
+
 function extrapolatedPlain(isCounter: boolean, isRate: boolean): RangeKernel {
   return (w, out) => {
     const { timestamps, values, lo: los, hi: his, ends, rangeMs } = w;
-    // resets[i]: counter resets up to sample i, so that a window without any needs no walk.
-    let resets: Int32Array | null = null;
-    if (isCounter) {
-      resets = new Int32Array(values.length);
-      let count = 0;
-      for (let i = 1; i < values.length; i++) {
-        if ((values[i] as number) < (values[i - 1] as number)) count++;
-        resets[i] = count;
-      }
-    }
+    const resets = isCounter ? resetsUpTo(values) : null;
     const rangeSeconds = rangeMs / 1000;
     for (let i = 0; i < los.length; i++) {
       const lo = los[i] as number;
@@ -218,7 +225,7 @@ const extreme =
  * The extreme of each window in one pass: a queue holds the samples that can still be it, best first. NaN counts only
  * where there is nothing else.
  */
-function slidingExtreme(better: (value: number, best: number) => boolean): RangeKernel {
+function slidingExtreme(largest: boolean): RangeKernel {
   return (w, out) => {
     const { values, lo, hi } = w;
     const queue = new Int32Array(values.length);
@@ -233,7 +240,11 @@ function slidingExtreme(better: (value: number, best: number) => boolean): Range
       for (; next < to; next++) {
         const value = values[next] as number;
         if (Number.isNaN(value)) continue;
-        while (tail > head && better(value, values[queue[tail - 1] as number] as number)) tail--;
+        while (tail > head) {
+          const best = values[queue[tail - 1] as number] as number;
+          if (largest ? value <= best : value >= best) break;
+          tail--;
+        }
         queue[tail++] = next;
       }
       while (head < tail && (queue[head] as number) < from) head++;
@@ -322,8 +333,8 @@ export const rangeKernels: ReadonlyMap<string, RangeKernel> = new Map<string, Ra
   ["avg_over_time", perWindow((w, lo, hi) => mean(w.values, lo, hi))],
   ["count_over_time", perWindow((_w, lo, hi) => hi - lo)],
   ["present_over_time", perWindow(() => 1)],
-  ["min_over_time", slidingExtreme((value, best) => value < best)],
-  ["max_over_time", slidingExtreme((value, best) => value > best)],
+  ["min_over_time", slidingExtreme(false)],
+  ["max_over_time", slidingExtreme(true)],
   ["ts_of_min_over_time", perWindow(extreme((value, best) => value <= best, "time"))],
   ["ts_of_max_over_time", perWindow(extreme((value, best) => value >= best, "time"))],
   ["first_over_time", perWindow((w, lo) => w.values[lo])],

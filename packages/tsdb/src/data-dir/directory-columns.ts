@@ -59,6 +59,8 @@ type Gathered = { labels: Labels; cursors: BlockCursor[]; head: HeadSeries | nul
 export class DirectoryColumns implements Queryable {
   readonly #blocks: readonly BlockSeries[];
   readonly #head: HeadColumns;
+  /** Those of the last scan, for the next. */
+  #idle: XorColumns[] | null = null;
   /** Names and values of labels need no chunks: the blocks' own answers do. */
   readonly #labels: MergedChunks;
 
@@ -75,7 +77,8 @@ export class DirectoryColumns implements Queryable {
    */
   async *select(select: SeriesSelect): AsyncGenerator<readonly SeriesColumns[]> {
     const { mint, maxt, matchers, skipChunks, limit, signal } = select;
-    const columns = Array.from({ length: BATCH_SERIES }, () => new XorColumns());
+    const columns = this.#idle ?? Array.from({ length: BATCH_SERIES }, () => new XorColumns());
+    this.#idle = null;
     const cursors: BlockCursor[] = [];
     try {
       for (const block of this.#blocks) {
@@ -102,7 +105,8 @@ export class DirectoryColumns implements Queryable {
       if (out.length > 0) yield out;
     } finally {
       for (const { windows } of cursors) windows.close();
-      for (const each of columns) each.release();
+      for (const each of columns) if (this.#idle !== null || each.isLarge) each.release();
+      this.#idle ??= columns;
     }
   }
 
@@ -197,8 +201,8 @@ function ofFloats(
   if (head !== null) {
     const floats = head.floats();
     if (floats === null) return undefined;
-    const from = lowerBound(floats.timestamps, floats.timestamps.length, mint);
-    const to = lowerBound(floats.timestamps, floats.timestamps.length, maxt + 1);
+    const to = fromTheEnd(floats.timestamps, floats.timestamps.length, maxt + 1);
+    const from = fromTheEnd(floats.timestamps, to, mint);
     if (from < to) {
       if ((floats.timestamps[from] as number) <= end) return undefined;
       const timestamps = floats.timestamps.subarray(from, to);
@@ -224,6 +228,23 @@ function ofFloats(
 function lowerBound(times: Float64Array, length: number, time: number): number {
   let low = 0;
   let high = length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((times[middle] as number) < time) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The same, for times near the end: what is asked for most is what came last. */
+function fromTheEnd(times: Float64Array, length: number, time: number): number {
+  let step = 1;
+  let high = length;
+  while (high > 0 && (times[Math.max(0, high - step)] as number) >= time) {
+    high = Math.max(0, high - step);
+    step *= 2;
+  }
+  let low = Math.max(0, high - step);
   while (low < high) {
     const middle = (low + high) >>> 1;
     if ((times[middle] as number) < time) low = middle + 1;
