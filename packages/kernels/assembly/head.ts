@@ -8,6 +8,7 @@
 //   pair: u32 id, u32 bytes, then the Label field's bytes, tag included
 //   row (40 bytes): u32 series, u32 0, i64 t, u64 v, i64 last t before, u64 last v before
 //   late row (24 bytes): u32 series, u32 table index, i64 t, u64 v
+//   deferred row (12 bytes): u32 table index, u32 series or 0, u32 verdict when 0
 //
 // `headPrepare` finds or makes the series, judges each sample, notes accepted ones as rows and as a samples
 // record of the write-ahead log. After the log is written `headCommit` appends the rows to the chunks;
@@ -16,14 +17,15 @@
 import { alloc, free } from "./arena";
 import { bytesEqual, compareBytes, wildCopy } from "./copy";
 import {
-  FLAG_DUPLICATE_LABEL, FLAG_EMPTY_LABEL, FLAG_INVALID_UTF8, FLAG_NO_LABELS, FLAG_NOT_CANONICAL, FLAG_UNSORTED,
+  FLAG_DUPLICATE_LABEL, FLAG_EMPTY_LABEL, FLAG_HISTOGRAMS, FLAG_INVALID_UTF8, FLAG_NO_LABELS, FLAG_NOT_CANONICAL, FLAG_UNSORTED,
   afterVarint, labelName, labelNameLength, labelText, labelTextLength, readLabel, readVarint, skipField,
 } from "./walk";
-import { DEAD, HAS_SAMPLE, SERIES_SIZE, appendSample, closeOpenChunk, truncateSeries } from "./xor";
+import { DEAD, HAS_SAMPLE, HISTOGRAM, SERIES_SIZE, appendSample, closeOpenChunk, truncateSeries } from "./xor";
 
 const HEAD_SIZE: usize = 128;
 export const ROW: usize = 40;
 export const LATE_ROW: usize = 24;
+const DEFERRED_ROW: usize = 12;
 const FIRST_SLOTS: u32 = 64;
 export const INVALID_LABELS: u32 =
   FLAG_UNSORTED | FLAG_DUPLICATE_LABEL | FLAG_EMPTY_LABEL | FLAG_NO_LABELS | FLAG_INVALID_UTF8;
@@ -421,6 +423,7 @@ let seriesEntry: i32 = 0;
 let resumeAt: usize = 0;
 let rowCount: i32 = 0;
 let lateCount: i32 = 0;
+let deferredCount: i32 = 0;
 let recordEnd: usize = 0;
 let highest: i64 = i64.MIN_VALUE;
 let lowest: i64 = i64.MAX_VALUE;
@@ -436,6 +439,10 @@ export function preparedRecordEnd(): usize {
 /** Late samples of the last prepare: inside the out-of-order window, for the caller to judge. */
 export function preparedLateRows(): i32 {
   return lateCount;
+}
+/** Entries of the last prepare that the caller appends: those with native histograms, or whose series had one last. */
+export function preparedDeferred(): i32 {
+  return deferredCount;
 }
 /** Least and greatest time of the last prepare's rows. */
 export function preparedMinTime(): f64 {
@@ -459,13 +466,25 @@ export function firstSampleTime(
       const tag = readVarint(at, end);
       const p = afterVarint();
       at = skipField(<u32>tag & 7, p, end);
-      if (tag != 18) continue;
+      if (tag != 18 && tag != 34) continue;
       readVarint(p, end);
-      readSample(afterVarint(), at);
+      if (tag == 18) readSample(afterVarint(), at);
+      else readHistogramTime(afterVarint(), at);
       if (sampleTime <= latest) return <f64>sampleTime;
     }
   }
   return NaN;
+}
+
+/** Sets `sampleTime` to field 15 of a Histogram. */
+function readHistogramTime(at: usize, end: usize): void {
+  sampleTime = 0;
+  while (at < end) {
+    const tag = readVarint(at, end);
+    const p = afterVarint();
+    if (tag == 120) sampleTime = <i64>readVarint(p, end);
+    at = skipField(<u32>tag & 7, p, end);
+  }
 }
 
 // @ts-ignore: decorator
@@ -481,19 +500,22 @@ function reject(entry: usize, counts: usize, verdict: u32, n: u32): void {
  * verdict, added to. `record` takes the samples record, `list` the new
  * series and `seriesRecord` their record (both `listSize` bytes), `scratch` canonical labels (1 MiB).
  * Samples that are out of order or before `minValid`, but not before `lateFrom`, go to `lateRows` (as many as rows)
- * without a verdict. Returns the number of rows. A call that continues the one before passes its `preparedEntries()` as `from`.
+ * without a verdict; entries with native histograms, or whose series had one last, to `deferred` (as many as rows) as
+ * they are, their series made and marked HISTOGRAM. Returns the number of rows. A call that continues the one before passes its `preparedEntries()` as `from`.
  */
 export function headPrepare(
   head: usize, table: usize, detail: usize, chosen: usize, from: i32, entries: i32,
   minValid: f64, maxValid: f64, rows: usize, rowCapacity: i32, record: usize,
   list: usize, listSize: usize, seriesRecord: usize, scratch: usize, counts: usize, resume: bool,
-  lateFrom: f64, lateRows: usize,
+  lateFrom: f64, lateRows: usize, deferred: usize,
 ): i32 {
   const earliest = <i64>minValid;
   const latest = <i64>maxValid;
   const oldestLate = <i64>lateFrom;
   let lateRow = lateRows;
   const lateEnd = lateRows + <usize>rowCapacity * LATE_ROW;
+  let deferredRow = deferred;
+  const deferredEnd = deferred + <usize>rowCapacity * DEFERRED_ROW;
   newAt = list;
   newEnd = list + listSize;
   seriesRecordAt = seriesRecord + 1;
@@ -516,9 +538,11 @@ export function headPrepare(
     const flags = load<u32>(entry, 16);
     const samples = load<u32>(entry, 20);
     if (continueAt == 0) store<u64>(entry, 0, 24);
-    if (samples == 0) continue;
+    if (samples == 0 && (flags & FLAG_HISTOGRAMS) == 0) continue;
+    if ((flags & FLAG_HISTOGRAMS) != 0 && deferredRow == deferredEnd) break;
     if ((flags & INVALID_LABELS) != 0) {
-      reject(entry, counts, BAD_LABELS, samples);
+      if ((flags & FLAG_HISTOGRAMS) == 0) reject(entry, counts, BAD_LABELS, samples);
+      else deferredRow = defer(deferredRow, <u32>index, 0, BAD_LABELS);
       continue;
     }
     let labels = <usize>load<u32>(more);
@@ -531,13 +555,33 @@ export function headPrepare(
       labels = scratch;
     }
     if (length > MAX_LABEL_BYTES) {
-      reject(entry, counts, BAD_LABELS, samples);
+      if ((flags & FLAG_HISTOGRAMS) == 0) reject(entry, counts, BAD_LABELS, samples);
+      else deferredRow = defer(deferredRow, <u32>index, 0, BAD_LABELS);
       continue;
     }
     if (continueAt != 0) at = continueAt;
     continueAt = 0;
     let series = find(head, labels, length);
     const hash = lastHash;
+    if ((flags & FLAG_HISTOGRAMS) != 0 || (series != 0 && (load<u8>(series, 63) & HISTOGRAM) != 0)) {
+      if (deferredRow == deferredEnd) break;
+      if (series == 0) {
+        const limit = load<u32>(head, 20);
+        if (limit != 0 && load<u32>(head, 8) >= limit) {
+          deferredRow = defer(deferredRow, <u32>index, 0, SERIES_LIMIT);
+          continue;
+        }
+        if (newAt + 24 + length > newEnd || seriesRecordAt + 24 + length > seriesRecord + listSize) break;
+        lastHash = hash;
+        const ref = load<u32>(head, 16);
+        store<u32>(head, ref + 1, 16);
+        series = createSeries(head, labels, length, ref);
+      }
+      // Later entries of the same series have to wait for this one.
+      store<u8>(series, load<u8>(series, 63) | <u8>HISTOGRAM, 63);
+      deferredRow = defer(deferredRow, <u32>index, series, 0);
+      continue;
+    }
     let full = false;
     while (at < end) {
       const fieldAt = at;
@@ -643,7 +687,15 @@ export function headPrepare(
   recordEnd = out;
   rowCount = <i32>((row - rows) / ROW);
   lateCount = <i32>((lateRow - lateRows) / LATE_ROW);
+  deferredCount = <i32>((deferredRow - deferred) / DEFERRED_ROW);
   return rowCount;
+}
+
+function defer(row: usize, index: u32, series: usize, verdict: u32): usize {
+  store<u32>(row, index);
+  store<u32>(row, <u32>series, 4);
+  store<u32>(row, verdict, 8);
+  return row + DEFERRED_ROW;
 }
 
 /** Appends the rows to their chunks. */
@@ -669,23 +721,26 @@ export function headRollback(rows: usize, count: i32): void {
 /**
  * Replays the body of a samples record (after the type byte) into the head. `pages` is a table of u32 addresses by
  * ref - `firstRef`, `known` long. Returns the number of samples appended, or -1 for a malformed record;
- * samples that are not newer than their series' last, or older than `mint`, are passed over.
+ * samples that are not newer than their series' last, or older than `mint`, are passed over. Stops before a sample whose
+ * series had a histogram last (`replayStoppedAt`, `replayStoppedSeries`): `from` continues there, and is 0 at first.
  */
 export function headReplaySamples(
-  head: usize, at: usize, length: usize, byRef: usize, known: u32, mint: f64,
+  head: usize, at: usize, length: usize, byRef: usize, known: u32, mint: f64, from: usize,
 ): i32 {
   const end = at + length;
+  stoppedSeries = 0;
   if (length < 16) return length == 0 ? 0 : -1;
   const earliest = <i64>mint;
   const range = load<i64>(head, 40);
   const baseRef = <i64>bswap<u64>(load<u64>(at));
   const baseTime = <i64>bswap<u64>(load<u64>(at, 8));
-  at += 16;
+  at = from == 0 ? at + 16 : from;
   let appended = 0;
   unknownRefs = 0;
   highest = i64.MIN_VALUE;
   lowest = i64.MAX_VALUE;
   while (at < end) {
+    const sampleAt = at;
     const rawRef = readVarint(at, end);
     at = afterVarint();
     if (at == 0) return -1;
@@ -705,6 +760,11 @@ export function headReplaySamples(
     const flags = load<u8>(series, 63);
     const lastT = load<i64>(series, 16);
     if ((flags & HAS_SAMPLE) != 0 && t <= lastT) continue;
+    if ((flags & HISTOGRAM) != 0) {
+      stoppedAt = sampleAt;
+      stoppedSeries = series;
+      break;
+    }
     appendSample(series, t, v, lastT, load<u64>(series, 24), range);
     store<i64>(series, t, 16);
     store<u64>(series, v, 24);
@@ -714,6 +774,16 @@ export function headReplaySamples(
     appended++;
   }
   return appended;
+}
+
+let stoppedAt: usize = 0;
+let stoppedSeries: usize = 0;
+/** The series before whose sample the last replay stopped, or 0. */
+export function replayStoppedSeries(): usize {
+  return stoppedSeries;
+}
+export function replayStoppedAt(): usize {
+  return stoppedAt;
 }
 
 let unknownRefs: i32 = 0;

@@ -4,7 +4,8 @@ export { crc32c } from "./crc32c";
 export {
   firstSampleTime, headAppendOne, headCommit, headFind, headFree, headNew, headNextRef, headPrepare, headRemove,
   headRemovePair, headReplaySamples, headReserveRefs, headRestore, headRollback, headSeriesCount, headSetLimit,
-  headUnlink, newListEnd, preparedEntries, preparedLateRows, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayUnknownRefs,
+  headUnlink, newListEnd, preparedDeferred, preparedEntries, preparedLateRows, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayStoppedAt,
+  replayStoppedSeries, replayUnknownRefs,
   seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass,
 } from "./head";
 export {
@@ -18,5 +19,6 @@ export {
 export { numberPowers, writeSamples } from "./number-text";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";
 export { walkErrorAt, walkPosition, walkRequest } from "./walk";
+export { seriesPushChunk } from "./xor";
 export { xorDecode } from "./xor-decode";
 export { xxh64 } from "./xxh64";

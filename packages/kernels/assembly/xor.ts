@@ -9,6 +9,7 @@
 //   56 u16 bytes      58 u16 samples      60 u8 free bits     61 u8 leading  62 u8 trailing  63 u8 flags
 // An open slot is i64 first t, then the chunk; a closed chunk is
 //    0 u32 older one   4 u16 bytes   6 u16 samples   8 i64 min t   16 i64 max t   24 data
+// or, with 0 bytes, one of another encoding: 24 u32 bytes   28 u32 encoding   32 data
 
 import { alloc, free } from "./arena";
 
@@ -17,8 +18,11 @@ export const SLOT_CLASS_MASK: u32 = 3;
 /** The series has a last sample. */
 export const HAS_SAMPLE: u32 = 4;
 export const DEAD: u32 = 8;
+/** The last sample is a native histogram, or the request that is being appended has some: the caller takes its samples. */
+export const HISTOGRAM: u32 = 16;
 
 const CLOSED_HEADER: usize = 24;
+const ENCODED_HEADER: usize = 32;
 /** What one sample and an eight-byte store may need behind the stream. */
 const ROOM: usize = 32;
 const MAX_CHUNK_BYTES: u32 = 1005;
@@ -134,6 +138,26 @@ export function closeOpenChunk(series: usize): void {
   closeChunk(series);
 }
 
+/** Makes a closed chunk of any encoding the newest of the series; returns where its `length` bytes go. */
+export function seriesPushChunk(series: usize, encoding: u32, samples: u32, minT: f64, maxT: f64, length: usize): usize {
+  const closed = alloc(ENCODED_HEADER + length);
+  if (closed == 0) unreachable();
+  store<u32>(closed, load<u32>(series, 52));
+  store<u16>(closed, 0, 4);
+  store<u16>(closed, samples, 6);
+  store<i64>(closed, <i64>minT, 8);
+  store<i64>(closed, <i64>maxT, 16);
+  store<u32>(closed, <u32>length, 24);
+  store<u32>(closed, encoding, 28);
+  store<u32>(series, <u32>closed, 52);
+  return closed + ENCODED_HEADER;
+}
+
+function closedSize(chunk: usize): usize {
+  const length = <usize>load<u16>(chunk, 4);
+  return length == 0 ? ENCODED_HEADER + <usize>load<u32>(chunk, 24) : CLOSED_HEADER + length;
+}
+
 function rangeEnd(t: i64, range: i64): i64 {
   // Division that floors, so that times before 1970 fall into aligned ranges as well.
   let k = t / range;
@@ -228,7 +252,7 @@ export function truncateSeries(series: usize, mint: i64): bool {
     const older = <usize>load<u32>(chunk);
     if (load<i64>(chunk, 16) < mint) {
       store<u32>(link, <u32>older);
-      free(chunk, CLOSED_HEADER + <usize>load<u16>(chunk, 4));
+      free(chunk, closedSize(chunk));
     } else link = chunk;
     chunk = older;
   }

@@ -71,8 +71,10 @@ export type KernelExports = {
     resume: number,
     lateFrom: number,
     lateRows: number,
+    deferred: number,
   ): number;
   preparedLateRows(): number;
+  preparedDeferred(): number;
   preparedEntries(): number;
   preparedRecordEnd(): number;
   preparedMinTime(): number;
@@ -86,8 +88,19 @@ export type KernelExports = {
     byRef: number,
     known: number,
     mint: number,
+    from: number,
   ): number;
   replayUnknownRefs(): number;
+  replayStoppedAt(): number;
+  replayStoppedSeries(): number;
+  seriesPushChunk(
+    series: number,
+    encoding: number,
+    samples: number,
+    minT: number,
+    maxT: number,
+    length: number,
+  ): number;
   headAppendOne(head: number, series: number, t: number, low: number, high: number): void;
   headUnlink(head: number): void;
   headRemove(head: number, series: number): void;

@@ -53,8 +53,10 @@ export const Verdict = {
   INVALID_LABELS: 6,
   /** The tenant's limit of head series is reached. */
   SERIES_LIMIT: 7,
+  /** A native histogram that contradicts itself. */
+  INVALID_HISTOGRAM: 8,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
 /** How many `Verdict`s there are. */
-export const VERDICTS = 8;
+export const VERDICTS = 9;

@@ -42,6 +42,7 @@ export function codesOf(cause: Cause): Codes {
 /** The cause of a sample that the head refused. */
 export function causeOfVerdict(verdict: number): Cause {
   if (verdict <= Verdict.DUPLICATE) return Cause.STORED;
+  if (verdict === Verdict.INVALID_HISTOGRAM) return Cause.BAD_REQUEST;
   return verdict === Verdict.SERIES_LIMIT ? Cause.LIMIT : Cause.CONFLICT;
 }
 

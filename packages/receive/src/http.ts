@@ -20,15 +20,10 @@ import { type FairGate, GateFullError } from "./fair-gate.ts";
 import { LimitError, type Limiter } from "./limiter.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
 import { RemoteWrite2Error } from "./remote-write-2.ts";
+import { samplesBySeries, totalSamples } from "./sample-counts.ts";
 import { checkTenantName, TenantNameError } from "./tenant-name.ts";
 import { type Tenants, TooManyTenantsError } from "./tenants.ts";
-import {
-  BadReplicaError,
-  countSamples,
-  NoHashringError,
-  type WriteResult,
-  type Writer,
-} from "./write.ts";
+import { BadReplicaError, NoHashringError, type WriteResult, type Writer } from "./write.ts";
 
 export type RemoteWriteHttpOptions = {
   /** Null on a router. */
@@ -163,9 +158,10 @@ function versionOf(headers: IncomingHttpHeaders): 1 | 2 {
 
 /** What a quorum stored: by these a sender of 2.0 knows what became of a request, whatever its status. */
 function writtenHeaders(response: ServerResponse, result: WriteResult): void {
-  response.setHeader("x-prometheus-remote-write-samples-written", result.written);
-  // Histograms are refused and exemplars are dropped, as long as the head stores neither.
-  response.setHeader("x-prometheus-remote-write-histograms-written", 0);
+  const { samples, histograms } = result.written;
+  response.setHeader("x-prometheus-remote-write-samples-written", samples);
+  response.setHeader("x-prometheus-remote-write-histograms-written", histograms);
+  // Exemplars are dropped, as long as the head stores none.
   response.setHeader("x-prometheus-remote-write-exemplars-written", 0);
 }
 
@@ -197,7 +193,7 @@ async function receive(
     const withRequest = version === 2 ? withRemoteWrite2Request : withSnappyRequest;
     const outcome = withRequest(chunks, maxRequestBytes, null, (walked) => {
       limiter.checkSize(tenant, walked.bodyLength);
-      const samples = countSamples(walked);
+      const samples = totalSamples(samplesBySeries(walked));
       limiter.checkContent(tenant, walked.count, samples);
       limiter.takeRate(tenant, "samples", samples);
       return writer.write(walked, { name: tenant, bytes, local }, replica);

@@ -1,21 +1,16 @@
 /** Writes a request's series into a tenant's TSDB, and says which of them were not stored, and why. */
 
-import {
-  SERIES_WORDS,
-  SeriesFlag,
-  SeriesWord,
-  Verdict,
-  type WriteRequestBuffer,
-} from "@torus/kernels";
+import { SERIES_WORDS, SeriesWord, Verdict, type WriteRequestBuffer } from "@torus/kernels";
 import type { Tsdb } from "@torus/tsdb";
 import { Cause, causeOfVerdict } from "./cause.ts";
 
 export type LocalResult = {
   /** Series that were not stored whole, by index into the request's table. */
   failed: [index: number, cause: Cause, samples: number][];
-  /** Samples refused, by `Verdict`. */
+  /** Samples refused, floats and native histograms, by `Verdict`. */
   byVerdict: Uint32Array;
-  histogramSeries: number;
+  /** What is wrong with the first invalid histogram; "" when none is. */
+  invalid: string;
 };
 
 /** @param chosen Indexes of series; null for all. What the storage throws is for the caller. */
@@ -24,15 +19,16 @@ export function writeLocal(
   request: WriteRequestBuffer,
   chosen: Uint32Array | null,
 ): LocalResult {
-  const counts = db.append(request, chosen);
-  const { byVerdict, histogramSeriesRejected: histogramSeries } = counts;
+  const { byVerdict: floats, histograms } = db.append(request, chosen);
+  const byVerdict = floats.map((count, verdict) => count + (histograms.byVerdict[verdict] ?? 0));
   const failed: LocalResult["failed"] = [];
-  let refused = histogramSeries;
+  const result = { failed, byVerdict, invalid: histograms.invalid };
+  let refused = 0;
   for (let verdict = Verdict.OUT_OF_ORDER; verdict < byVerdict.length; verdict++) {
     refused += byVerdict[verdict] as number;
   }
   // A series with invalid labels and no sample has a verdict without a count; the router refuses those by flags.
-  if (refused === 0) return { failed, byVerdict, histogramSeries };
+  if (refused === 0) return result;
   const table = request.series;
   const entries = chosen === null ? request.count : chosen.length;
   for (let i = 0; i < entries; i++) {
@@ -41,16 +37,9 @@ export function writeLocal(
     const cause = causeOfVerdict(table[at + SeriesWord.VERDICT] as number);
     if (cause !== Cause.STORED) {
       failed.push([index, cause, table[at + SeriesWord.REJECTED] as number]);
-    } else if (histogramSeries > 0 && isUnsupported(table[at + SeriesWord.FLAGS] as number)) {
-      failed.push([index, Cause.BAD_REQUEST, 0]);
     }
   }
-  return { failed, byVerdict, histogramSeries };
-}
-
-/** Native histograms are not stored yet: a sender must not believe that they were. */
-function isUnsupported(flags: number): boolean {
-  return (flags & SeriesFlag.HISTOGRAMS) !== 0;
+  return result;
 }
 
 const VERDICT_TEXTS: Readonly<Record<number, string>> = {
@@ -60,17 +49,16 @@ const VERDICT_TEXTS: Readonly<Record<number, string>> = {
   [Verdict.CONFLICT]: "duplicate sample for timestamp",
   [Verdict.INVALID_LABELS]: "invalid labels",
   [Verdict.SERIES_LIMIT]: "limit of head series reached",
+  [Verdict.INVALID_HISTOGRAM]: "invalid native histogram",
 };
 
 /** `2 × out of order sample, 1 × invalid labels`; "" when nothing was refused. */
-export function describeRefused({ byVerdict, histogramSeries }: LocalResult): string {
+export function describeRefused({ byVerdict, invalid }: LocalResult): string {
   const parts: string[] = [];
   for (const [verdict, text] of Object.entries(VERDICT_TEXTS)) {
     const count = byVerdict[Number(verdict)] ?? 0;
     if (count > 0) parts.push(`${count} × ${text}`);
   }
-  if (histogramSeries > 0) {
-    parts.push(`${histogramSeries} × native histograms are not supported yet`);
-  }
+  if (invalid !== "") parts.push(invalid);
   return parts.join(", ");
 }

@@ -71,18 +71,25 @@ export class WriteDecision {
   }
 
   /**
-   * How many samples a quorum stored, by the number that each series has: all of a stored series, and of one that
-   * was refused in part, what no owner refused.
+   * How many samples a quorum stored, by the numbers that each series has: all of a stored series, and of one that
+   * was refused in part, what no owner refused. A series has floats or histograms (remote write 2.0); of one that has
+   * both, the floats are taken for the refused ones.
    */
-  writtenSamples(samples: Uint32Array): number {
-    let written = 0;
+  written(
+    floats: Uint32Array,
+    histograms: Uint32Array | null,
+  ): { samples: number; histograms: number } {
+    const written = { samples: 0, histograms: 0 };
     for (let i = 0; i < this.#bySeries; i++) {
       const cause = (this.#verdicts[i] as number) - 1;
-      const all = samples[i] as number;
-      if (cause === Cause.STORED) written += all;
-      else if (cause === Cause.CONFLICT || cause === Cause.LIMIT) {
-        written += Math.max(0, all - (this.#refused[i] as number));
-      }
+      const float = floats[i] as number;
+      const histogram = histograms?.[i] ?? 0;
+      const isPart =
+        cause === Cause.CONFLICT || cause === Cause.LIMIT || cause === Cause.BAD_REQUEST;
+      if (cause !== Cause.STORED && !isPart) continue;
+      const refused = isPart ? (this.#refused[i] as number) : 0;
+      written.samples += Math.max(0, float - refused);
+      written.histograms += Math.max(0, histogram - Math.max(0, refused - float));
     }
     return written;
   }

@@ -371,12 +371,8 @@ describe("real peers' bytes", () => {
   const rw = JSON.parse(readFileSync(path.join(GOLDEN, "rw.json"), "utf8")) as { cases: RwCase[] };
 
   test("remote write 1.0 bodies of a real Prometheus are taken", async () => {
-    // An empty label set is a conflict, as in Thanos; histograms are not stored yet and must not seem to be.
-    const expected: Record<string, number> = {
-      "rw1/no-labels": 409,
-      "rw1/histograms": 400,
-      "rw1/start-timestamps": 400,
-    };
+    // An empty label set is a conflict, as in Thanos.
+    const expected: Record<string, number> = { "rw1/no-labels": 409 };
     const seen: Record<string, number> = {};
     for (const each of rw.cases) {
       if (!each.name.startsWith("rw1/") || each.snappy_hex === undefined) continue;
@@ -390,7 +386,8 @@ describe("real peers' bytes", () => {
 
   test("remote write 2.0 bodies of a real Prometheus are stored as their 1.0 twins are", async () => {
     const hex = new Map(rw.cases.map((each) => [each.name, each.snappy_hex]));
-    for (const name of ["one-sample", "many-series", "special-values", "utf8", "metadata-in-v2"]) {
+    const names = ["one-sample", "many-series", "special-values", "utf8", "metadata-in-v2"];
+    for (const name of [...names, "histograms"]) {
       const [one, two] = [await ingestor(), await ingestor()];
       await post(one.http, Buffer.from(hex.get(`rw1/${name}`) ?? "", "hex"));
       const answer = await post(two.http, Buffer.from(hex.get(`rw2/${name}`) ?? "", "hex"), V2);
@@ -407,9 +404,9 @@ describe("real peers' bytes", () => {
     const node = await ingestor();
     const found = rw.cases.find(({ name }) => name === "rw2/start-timestamps");
     const answer = await post(node.http, Buffer.from(found?.snappy_hex ?? "", "hex"), V2);
-    // Two series of floats and one of a histogram, which is refused by its name.
-    expect(answer).toMatchObject({ status: 400, written: ["2", "0", "0"] });
-    expect(await node.series()).toHaveLength(2);
+    // Two series of floats and one of a histogram.
+    expect(answer).toMatchObject({ status: 204, written: ["2", "1", "0"] });
+    expect(await node.series()).toHaveLength(3);
   });
 
   test("a sender of remote write 2.0 is told what was written, of partial writes too", async () => {
@@ -424,6 +421,19 @@ describe("real peers' bytes", () => {
       const partial = await post(url, remoteWrite2([[now + 1, now + 2], [now + 2]], 7), V2);
       expect(partial).toMatchObject({ status: 409, written: ["2", "0", "0"] });
     });
+  });
+
+  test("histograms are counted through replication, and stored by every owner", async () => {
+    const ring = await cluster(3, 3);
+    const found = rw.cases.find(({ name }) => name === "rw2/histograms");
+    const series = (found?.content.timeseries ?? []) as { histograms: unknown[] }[];
+    const histograms = series.reduce((sum, each) => sum + each.histograms.length, 0);
+    const body = Buffer.from(found?.snappy_hex ?? "", "hex");
+    const answer = await post(ring.nodes[0]?.http ?? "", body, V2);
+    expect(answer).toMatchObject({ status: 204, written: ["0", String(histograms), "0"] });
+    for (const node of ring.nodes) {
+      await eventually(async () => expect(await node.series()).toHaveLength(series.length));
+    }
   });
 
   test("references outside the symbols of remote write 2.0 are refused", async () => {

@@ -5,12 +5,7 @@
  */
 
 import type { Hashring, Placement } from "@torus/hashring";
-import {
-  type FoundSeries,
-  SERIES_WORDS,
-  SeriesWord,
-  type WriteRequestBuffer,
-} from "@torus/kernels";
+import type { FoundSeries, WriteRequestBuffer } from "@torus/kernels";
 import { errorText, type Logger } from "@torus/server";
 import { Cause, causeOfError, codesOf } from "./cause.ts";
 import type { ForwardedSeries, TenantSeries } from "./forwarded-series.ts";
@@ -19,6 +14,7 @@ import type { ReceiveMetrics } from "./metrics.ts";
 import type { Peer, Peers } from "./peers.ts";
 import { WriteDecision, writeQuorum } from "./quorum.ts";
 import { byCopy, type Copies, forwardedRequest, routeRequest } from "./route.ts";
+import { type SampleCounts, samplesBySeries, samplesOf, totalSamples } from "./sample-counts.ts";
 import { makeShipment } from "./shipment.ts";
 import type { Tenant } from "./tenants.ts";
 import type { SeriesCauses } from "./verdicts.ts";
@@ -29,8 +25,8 @@ export type WriteResult = {
   message: string;
   series: number;
   samples: number;
-  /** Float samples that a quorum stored. */
-  written: number;
+  /** Floats and native histograms that a quorum stored. */
+  written: { samples: number; histograms: number };
 };
 
 /** A replica number from outside that the replication factor does not have. */
@@ -49,6 +45,7 @@ export class NoHashringError extends Error {
 }
 
 const STORED = { cause: Cause.STORED, message: "" } as const;
+const NONE_WRITTEN = { samples: 0, histograms: 0 } as const;
 
 export type WriterOptions = {
   /** Undefined without a hashring: everything is stored here. */
@@ -102,7 +99,7 @@ export class Writer {
     const { hashring } = this.#options;
     const samples = samplesBySeries(request);
     if (request.count === 0)
-      return Promise.resolve({ ...STORED, series: 0, samples: 0, written: 0 });
+      return Promise.resolve({ ...STORED, series: 0, samples: 0, written: NONE_WRITTEN });
     if (hashring === null) return Promise.resolve(this.#storeAll(request, tenant, samples));
     const ring = hashring();
     if (ring === undefined) throw new NoHashringError();
@@ -122,7 +119,7 @@ export class Writer {
   #storeAll(
     request: WriteRequestBuffer,
     { name, local }: { name: string; local: Tenant | undefined },
-    samples: Uint32Array,
+    samples: SampleCounts,
   ): WriteResult {
     if (local === undefined) throw new NoHashringError();
     const decision = new WriteDecision(request.count, 1, 1);
@@ -139,7 +136,7 @@ export class Writer {
     tenant: { name: string; bytes: Uint8Array; local: Tenant | undefined },
     placement: Placement,
     copies: { from: number; to: number },
-    samples: Uint32Array,
+    samples: SampleCounts,
   ): Promise<WriteResult> {
     const { metrics, forwarded } = this.#options;
     const made = copies.to - copies.from;
@@ -156,7 +153,7 @@ export class Writer {
     const decision = new WriteDecision(request.count, made, writeQuorum(made));
     const errors: string[] = [];
     for (const index of refused) {
-      decision.noteRefused(index, samples[index] as number);
+      decision.noteRefused(index, samplesOf(samples, index));
       decision.refuse(index, Cause.CONFLICT);
     }
     if (refused.length > 0) errors.push(`${refused.length} × invalid labels`);
@@ -270,13 +267,13 @@ export class Writer {
     tenant: string,
     decision: WriteDecision,
     errors: readonly string[],
-    samples: Uint32Array,
+    samples: SampleCounts,
   ): WriteResult {
     const { cause, bySeries } = decision.outcome();
     const sizes = {
-      series: samples.length,
-      samples: samples.reduce((sum, each) => sum + each, 0),
-      written: decision.writtenSamples(samples),
+      series: samples.floats.length,
+      samples: totalSamples(samples),
+      written: decision.written(samples.floats, samples.histograms),
     };
     if (cause === Cause.STORED) return { ...STORED, ...sizes };
     let failed = 0;
@@ -365,22 +362,3 @@ function countWhole(
 }
 
 const MOST_SAMPLES = 2 ** 32 - 1;
-
-function samplesBySeries(request: WriteRequestBuffer): Uint32Array {
-  const table = request.series;
-  const samples = new Uint32Array(request.count);
-  for (let i = 0; i < samples.length; i++) {
-    samples[i] = table[i * SERIES_WORDS + SeriesWord.SAMPLES] as number;
-  }
-  return samples;
-}
-
-/** Float samples of all the request's series. */
-export function countSamples(request: WriteRequestBuffer): number {
-  const table = request.series;
-  let samples = 0;
-  for (let at: number = SeriesWord.SAMPLES; at < table.length; at += SERIES_WORDS) {
-    samples += table[at] as number;
-  }
-  return samples;
-}

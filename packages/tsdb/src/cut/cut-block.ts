@@ -37,6 +37,10 @@ export type CutInput = {
 };
 
 const CLOSED_DATA = 24;
+/** Of chunks that are not XOR, whose u16 of bytes is 0: u32 bytes, u32 encoding, data. */
+const ENCODED_BYTES = 24;
+const ENCODED_ENCODING = 28;
+const ENCODED_DATA = 32;
 
 /** @returns The block's meta; null, and nothing is written, when there is no series. */
 export function cutBlock(input: CutInput): TsdbBlockMeta | null {
@@ -146,15 +150,20 @@ class ClosedChunks {
     return this.#nodes[this.count - 1 - i] as number;
   }
 
-  encoding(_i: number): ChunkEncoding {
-    return ChunkEncoding.XOR;
+  encoding(i: number): ChunkEncoding {
+    if (this.#xorBytes(i) !== 0) return ChunkEncoding.XOR;
+    return this.#words[(this.#node(i) + ENCODED_ENCODING) >>> 2] as ChunkEncoding;
   }
 
   at(i: number): number {
-    return this.#node(i) + CLOSED_DATA;
+    return this.#node(i) + (this.#xorBytes(i) !== 0 ? CLOSED_DATA : ENCODED_DATA);
   }
 
   length(i: number): number {
+    return this.#xorBytes(i) || (this.#words[(this.#node(i) + ENCODED_BYTES) >>> 2] as number);
+  }
+
+  #xorBytes(i: number): number {
     return (this.#words[(this.#node(i) + 4) >>> 2] as number) & 0xffff;
   }
 

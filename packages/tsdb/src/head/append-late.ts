@@ -7,6 +7,8 @@
  */
 
 import { SERIES_WORDS, SeriesWord, Verdict, xorDecodeChunk } from "@torus/kernels";
+import { ChunkEncoding } from "@torus/model";
+import { decodeSamples } from "../chunkenc/chunk-samples.ts";
 import { encodeRecord, type RecordSample } from "../wlog/records.ts";
 import { MAX_LATE_SAMPLES } from "./late-samples.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
@@ -15,6 +17,7 @@ import {
   copyChunk,
   hasSample,
   lastTime,
+  type MemoryChunk,
   newestClosedFrom,
   openSamples,
 } from "./series-memory.ts";
@@ -88,16 +91,27 @@ class StoredValues {
       newestClosed: newestClosedFrom(k, series, floor),
       openSamples: openSamples(k, series),
       lastTime: lastTime(k, series),
+      histogram: this.#state.histograms.mark(series),
     };
     const chunk = chunksAt(k, series, mark, floor).find(
       ({ minTime, maxTime }) => minTime <= time && time <= maxTime,
     );
     if (chunk === undefined) return undefined;
+    if (chunk.encoding !== ChunkEncoding.XOR) return this.#isHistogram(chunk, time);
     if (chunk.at !== this.#chunkAt) {
       this.#chunkAt = chunk.at;
       this.#count = xorDecodeChunk(copyChunk(k, chunk), this.#times, this.#values);
     }
     const i = this.#times.subarray(0, this.#count).indexOf(time);
     return i < 0 ? undefined : this.#bits[i];
+  }
+
+  /** A histogram of the time is no float's equal: a value that none has. */
+  #isHistogram(chunk: MemoryChunk, time: number): bigint | undefined {
+    const { times } = decodeSamples({
+      encoding: chunk.encoding,
+      data: copyChunk(this.#state.kernel, chunk),
+    });
+    return times.includes(BigInt(time)) ? -1n : undefined;
   }
 }

@@ -1,29 +1,46 @@
 /**
  * Appending a walked remote write request: verdicts, log, chunks, in that order.
  *
- * The kernel judges every sample and writes the samples record; the log takes all records of a step in one write;
- * only then do samples enter the chunks. When the write fails, the judged samples are taken back, so memory holds
+ * The kernel judges every float and writes the samples record; entries with native histograms are judged here
+ * (append-histograms.ts). The log takes all records of a step in one write; only then do samples enter the chunks. When the write fails, the judged samples are taken back, so memory holds
  * what a replay of the log would give. New series stay, empty; their record goes with the next write.
  */
 
-import { SERIES_WORDS, SeriesFlag, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
+import {
+  SERIES_WORDS,
+  SeriesFlag,
+  SeriesWord,
+  VERDICTS,
+  type WriteRequestBuffer,
+} from "@torus/kernels";
+import {
+  DeferredEntries,
+  type HistogramCounts,
+  type LateSample,
+  newHistogramCounts,
+} from "./append-histograms.ts";
 import { appendLate } from "./append-late.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
-import { appendAreas, HeadMemoryError, type HeadState, ROW_CAPACITY } from "./state.ts";
+import {
+  appendAreas,
+  HeadMemoryError,
+  type HeadState,
+  LATE_ROW_BYTES,
+  ROW_CAPACITY,
+} from "./state.ts";
 
 export type AppendCounts = {
   /** Float samples by `Verdict`. */
   byVerdict: Uint32Array;
   newSeries: number;
-  /** Series entries whose native histograms or exemplars were not stored. */
-  histogramSeriesRejected: number;
+  histograms: HistogramCounts;
+  /** Series entries whose exemplars were not stored. */
   exemplarSeriesDropped: number;
 };
 
 type AppenderOptions = { outOfOrderWindowMs: number; now: () => number };
 
 export const FUTURE_LIMIT_MS = 10 * 60_000;
-const VERDICTS = 8;
 /** Memory that one step may need at most: every row a new slot, every new series its labels. */
 export const STEP_BYTES = 96 << 20;
 export const FAR = 2 ** 53;
@@ -46,8 +63,8 @@ export class Appender {
   }
 
   /**
-   * Appends the float samples of all entries of the request's table, or of those in `chosen`, and fills their
-   * VERDICT and REJECTED words. A sample that is refused refuses nothing else.
+   * Appends the samples of all entries of the request's table, or of those in `chosen`, floats and native histograms,
+   * and fills their VERDICT and REJECTED words. A sample that is refused refuses nothing else.
    *
    * @throws {LogWriteError} nothing of the current step is stored; steps are of 16,384 samples.
    * @throws {HeadMemoryError} nothing is stored.
@@ -64,22 +81,28 @@ export class Appender {
     if (chosen !== null) k.words.set(chosen, chosenAt >>> 2);
     k.words.fill(0, area.counts >>> 2, (area.counts >>> 2) + VERDICTS);
     const created = state.seriesCreated;
+    const histograms = newHistogramCounts();
     try {
-      this.#steps(request, chosenAt, entries);
+      this.#steps(request, chosenAt, entries, histograms);
     } finally {
       if (chosen !== null) k.free(chosenAt, chosenBytes);
     }
     const counts: AppendCounts = {
       byVerdict: k.words.slice(area.counts >>> 2, (area.counts >>> 2) + VERDICTS),
       newSeries: state.seriesCreated - created,
-      histogramSeriesRejected: 0,
+      histograms,
       exemplarSeriesDropped: 0,
     };
-    countUnsupported(request, chosen, counts);
+    countExemplars(request, chosen, counts);
     return counts;
   }
 
-  #steps(request: WriteRequestBuffer, chosenAt: number, entries: number): void {
+  #steps(
+    request: WriteRequestBuffer,
+    chosenAt: number,
+    entries: number,
+    counts: HistogramCounts,
+  ): void {
     const state = this.#state;
     const { exports } = state.kernel;
     const area = appendAreas(state.kernel);
@@ -91,6 +114,7 @@ export class Appender {
         ? exports.firstSampleTime(table, detail, chosenAt, entries, maxValid)
         : state.maxTime;
     const minValid = Math.max(state.minValidTime, newest - state.chunkRangeMs / 2);
+    const earliest = Number.isNaN(minValid) ? -FAR : Math.max(minValid, -FAR);
     const lateFrom = this.#windowMs > 0 && !Number.isNaN(newest) ? newest - this.#windowMs : FAR;
     let from = 0;
     let resume = 0;
@@ -102,7 +126,7 @@ export class Appender {
         chosenAt,
         from,
         entries,
-        Number.isNaN(minValid) ? -FAR : Math.max(minValid, -FAR),
+        earliest,
         maxValid,
         area.rows,
         ROW_CAPACITY,
@@ -115,19 +139,44 @@ export class Appender {
         resume,
         lateFrom,
         area.lateRows,
+        area.deferred,
       );
       from = exports.preparedEntries();
       resume = 1;
       state.indexNew(area.list, exports.newListEnd() >>> 0);
-      this.#write(rows);
+      const deferredRows = exports.preparedDeferred();
+      let deferred: DeferredEntries | null = null;
+      if (deferredRows > 0) {
+        deferred = new DeferredEntries(state, table, counts);
+        deferred.judge(detail, deferredRows, { minValid: earliest, maxValid, lateFrom });
+      }
+      this.#write(rows, deferred);
       exports.headCommit(state.address, area.rows, rows);
       if (rows > 0) state.noteTimes(exports.preparedMinTime(), exports.preparedMaxTime());
+      deferred?.commit();
       const lateRows = exports.preparedLateRows();
       if (lateRows > 0) appendLate(state, table, lateRows, this.#lateLog);
+      if (deferred !== null) this.#appendLateFloats(table, deferred.late);
     }
   }
 
-  #write(rows: number): void {
+  #appendLateFloats(table: number, late: readonly LateSample[]): void {
+    const k = this.#state.kernel;
+    const { lateRows } = appendAreas(k);
+    for (let from = 0; from < late.length; from += ROW_CAPACITY) {
+      const part = late.slice(from, from + ROW_CAPACITY);
+      for (const [i, { series, index, time, value }] of part.entries()) {
+        const at = lateRows + i * LATE_ROW_BYTES;
+        k.view.setUint32(at, series, true);
+        k.view.setUint32(at + 4, index, true);
+        k.view.setBigInt64(at + 8, BigInt(time), true);
+        k.view.setBigUint64(at + 16, value as bigint, true);
+      }
+      appendLate(this.#state, table, part.length, this.#lateLog);
+    }
+  }
+
+  #write(rows: number, deferred: DeferredEntries | null): void {
     const { kernel: k } = this.#state;
     const area = appendAreas(k);
     const records = this.#unlogged.slice();
@@ -137,11 +186,13 @@ export class Appender {
     if (rows > 0) {
       records.push(k.bytes.subarray(area.record, k.exports.preparedRecordEnd() >>> 0));
     }
+    if (deferred !== null) records.push(...deferred.records());
     if (records.length === 0) return;
     try {
       this.#log.log(records);
     } catch (error) {
       k.exports.headRollback(area.rows, rows);
+      deferred?.settle();
       if (hasSeries) this.#unlogged.push(k.bytes.slice(area.seriesRecord, seriesEnd));
       throw new LogWriteError(error);
     }
@@ -149,7 +200,7 @@ export class Appender {
   }
 }
 
-function countUnsupported(
+function countExemplars(
   request: WriteRequestBuffer,
   chosen: Uint32Array | null,
   counts: AppendCounts,
@@ -159,7 +210,6 @@ function countUnsupported(
   for (let i = 0; i < entries; i++) {
     const index = chosen === null ? i : (chosen[i] as number);
     const flags = table[index * SERIES_WORDS + SeriesWord.FLAGS] as number;
-    if (flags & SeriesFlag.HISTOGRAMS) counts.histogramSeriesRejected++;
     if (flags & SeriesFlag.EXEMPLARS) counts.exemplarSeriesDropped++;
   }
 }

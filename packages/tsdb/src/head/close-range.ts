@@ -4,7 +4,7 @@
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { newestClosed, openChunkStart } from "./series-memory.ts";
+import { isHistogramSeries, newestClosed, openChunkStart } from "./series-memory.ts";
 import type { HeadState } from "./state.ts";
 
 const CHECK_SERIES = 256;
@@ -39,6 +39,7 @@ export async function closeRange(
   let began = performance.now();
   for (const [ref, address] of state.table.entries()) {
     if (openChunkStart(k, address) < end) k.exports.seriesCloseChunk(address);
+    if (isHistogramSeries(k, address)) state.histograms.closeBefore(address, end);
     const node = newestClosed(k, address);
     if (others.has(ref) || reaches(k.words, node, mint, end)) {
       if (count === series.length) {

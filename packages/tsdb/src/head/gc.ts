@@ -34,15 +34,23 @@ export async function truncateHead(state: HeadState, mint: number): Promise<numb
     await sleep(READER_POLL_MS);
   }
   for (const [ref, series] of state.table.entries()) {
-    if (exports.seriesTruncate(series, mint)) candidates.push([ref, series]);
-    else earliest = Math.min(earliest, earliestTime(state.kernel, series));
+    const isClear = state.histograms.truncate(series, mint);
+    if (exports.seriesTruncate(series, mint) && isClear) candidates.push([ref, series]);
+    else {
+      const start = earliestTime(state.kernel, series);
+      earliest = Math.min(earliest, start, state.histograms.openStart(series));
+    }
     if (++done % SLICE_SERIES === 0) {
       await nextTurn();
     }
   }
   // An append between two slices may have given one a sample.
   // Series whose samples are all late ones stay until those are in a block.
-  const empty = candidates.filter(([, series]) => isEmpty(state.kernel, series));
+  const empty = candidates.filter(
+    ([, series]) =>
+      isEmpty(state.kernel, series) &&
+      state.histograms.openStart(series) === Number.POSITIVE_INFINITY,
+  );
   const dead = empty.filter(([ref]) => !state.late.has(ref));
   const refs = removeSeries(state, dead);
   // Samples that came meanwhile are newer than what stayed, unless nothing stayed.
@@ -65,6 +73,7 @@ function removeSeries(state: HeadState, dead: [ref: number, series: number][]): 
   exports.headUnlink(state.address);
   for (const [ref, series] of dead) {
     exports.headRemove(state.address, series);
+    state.histograms.forget(series);
     state.table.delete(ref);
   }
   for (const address of state.index.removeSeries(refs, pairs)) {

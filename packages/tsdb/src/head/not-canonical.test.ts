@@ -77,13 +77,15 @@ test.each<[name: string, fields: number[]]>([
   ],
 ])("%s: the same series, the same sample", (_, fields) => {
   const head = newHead();
-  expect(append(head, [...name, ...job, ...field(2, sample)])).toEqual([1, 0, 0, 0, 0, 0, 0, 0]);
-  expect(append(head, fields)).toEqual([0, 1, 0, 0, 0, 0, 0, 0]);
+  expect(append(head, [...name, ...job, ...field(2, sample)])).toEqual([1, 0, 0, 0, 0, 0, 0, 0, 0]);
+  expect(append(head, fields)).toEqual([0, 1, 0, 0, 0, 0, 0, 0, 0]);
   expect(head.seriesCount).toBe(1);
   // And the other way round: the first to come decides nothing.
   const other = newHead();
-  expect(append(other, fields)).toEqual([1, 0, 0, 0, 0, 0, 0, 0]);
-  expect(append(other, [...name, ...job, ...field(2, sample)])).toEqual([0, 1, 0, 0, 0, 0, 0, 0]);
+  expect(append(other, fields)).toEqual([1, 0, 0, 0, 0, 0, 0, 0, 0]);
+  expect(append(other, [...name, ...job, ...field(2, sample)])).toEqual([
+    0, 1, 0, 0, 0, 0, 0, 0, 0,
+  ]);
 });
 
 test("names and values of any length make a series and find it again", () => {

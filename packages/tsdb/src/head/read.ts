@@ -8,7 +8,6 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import {
-  ChunkEncoding,
   type ChunkQueryable,
   type ChunkSelect,
   type ChunkSeries,
@@ -21,9 +20,11 @@ import {
   chunksAt,
   copyChunk,
   hasSample,
+  isHistogramSeries,
   lastTime,
   newestClosedFrom,
   openSamples,
+  type SeriesMark,
 } from "./series-memory.ts";
 import { HeadClosedError, type HeadRead, HeadReadExpiredError, type HeadState } from "./state.ts";
 
@@ -58,11 +59,13 @@ export class HeadReader implements ChunkQueryable {
     const closed = new Uint32Array(series.length);
     const open = new Uint16Array(series.length);
     const last = new Float64Array(series.length);
+    const histograms = new Map<number, SeriesMark["histogram"]>();
     for (let i = 0; i < series.length; i++) {
       const address = series[i] as number;
       closed[i] = newestClosedFrom(k, address, floor);
       open[i] = openSamples(k, address);
       last[i] = lastTime(k, address);
+      if (isHistogramSeries(k, address)) histograms.set(i, this.#state.histograms.mark(address));
     }
     const order = await this.#state.order(series);
     if (this.#state.closed) throw new HeadClosedError();
@@ -74,6 +77,7 @@ export class HeadReader implements ChunkQueryable {
         newestClosed: closed[i] as number,
         openSamples: open[i] as number,
         lastTime: last[i] as number,
+        histogram: histograms.get(i) ?? null,
       };
       const chunks = chunksAt(k, address, mark, floor).filter(
         (chunk) => chunk.maxTime >= Math.max(select.mint, floor) && chunk.minTime <= select.maxt,
@@ -86,7 +90,7 @@ export class HeadReader implements ChunkQueryable {
           : chunks.map((chunk) => ({
               minTime: chunk.minTime,
               maxTime: chunk.maxTime,
-              encoding: ChunkEncoding.XOR,
+              encoding: chunk.encoding,
               data: copyChunk(k, chunk),
             })),
       });

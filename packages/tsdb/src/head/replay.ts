@@ -3,11 +3,14 @@
  *
  *   1 series    (u64 ref, uvarint labels, (str name, str value)*)*
  *   2 samples   u64 ref, u64 t, (varint ref - first, varint t - first, f64 v)*
+ *   7 to 13     native histograms, and samples with start timestamps, which are passed over (wlog/records.ts)
  *
  * A label set may come again under another ref (after a restart); its samples go to the series that is there.
  */
 
-import { decodeRecord } from "../wlog/records.ts";
+import { inKnownSchema } from "../chunkenc/reduce-schema.ts";
+import { decodeRecord, type LogRecord, LogRecordMalformedError } from "../wlog/records.ts";
+import { hasSample, lastTime } from "./series-memory.ts";
 import { appendAreas, type HeadState, MAX_LABEL_BYTES } from "./state.ts";
 
 export const RecordType = {
@@ -40,6 +43,9 @@ export type ReplayCounts = {
   /** Records of types that are not kept in memory, by type. */
   skipped: Map<number, number>;
 };
+
+/** Records of samples other than plain floats: native histograms, and those with start timestamps. */
+const SAMPLE_TYPES = new Set([7, 8, 9, 10, 11, 12, 13]);
 
 /** Refs above this do not fit the kernel's tables. */
 const MAX_REF = 0x3fffffff;
@@ -80,6 +86,7 @@ export class Replay {
     const type = bytes[0] as number;
     if (type === RecordType.SERIES) this.#series(bytes);
     else if (type === RecordType.SAMPLES) this.#samples(bytes);
+    else if (SAMPLE_TYPES.has(type)) this.#histograms(bytes);
     else this.counts.skipped.set(type, (this.counts.skipped.get(type) ?? 0) + 1);
   }
 
@@ -91,11 +98,8 @@ export class Replay {
     if (record?.type !== 2) return;
     const state = this.#state;
     for (const { ref, time, value } of record.samples) {
-      const series =
-        this.#byRefBytes > 0 && ref < this.#known
-          ? state.kernel.words[(this.#byRef >>> 2) + ref]
-          : 0;
-      if (series === undefined || series === 0) {
+      const series = this.#seriesOf(ref);
+      if (series === 0) {
         this.counts.unknownRefs++;
         continue;
       }
@@ -196,20 +200,70 @@ export class Replay {
       this.#buffer = k.alloc(this.#bufferBytes);
     }
     k.bytes.set(bytes, this.#buffer);
-    const appended = k.exports.headReplaySamples(
-      state.address,
-      this.#buffer + 1,
-      bytes.length - 1,
-      this.#byRef,
-      this.#known,
-      this.#minTime,
-    );
-    if (appended < 0) throw new RecordMalformedError(2, bytes.length, "cut inside a sample");
-    if (appended > 0) {
-      state.noteTimes(k.exports.preparedMinTime(), k.exports.preparedMaxTime());
+    for (let from = 0; ; ) {
+      const appended = k.exports.headReplaySamples(
+        state.address,
+        this.#buffer + 1,
+        bytes.length - 1,
+        this.#byRef,
+        this.#known,
+        this.#minTime,
+        from,
+      );
+      if (appended < 0) throw new RecordMalformedError(2, bytes.length, "cut inside a sample");
+      if (appended > 0) {
+        state.noteTimes(k.exports.preparedMinTime(), k.exports.preparedMaxTime());
+      }
+      this.counts.samples += appended;
+      this.counts.unknownRefs += k.exports.replayUnknownRefs();
+      const series = k.exports.replayStoppedSeries() >>> 0;
+      if (series === 0) return;
+      state.histograms.end(series);
+      from = k.exports.replayStoppedAt() >>> 0;
     }
-    this.counts.samples += appended;
-    this.counts.unknownRefs += k.exports.replayUnknownRefs();
+  }
+
+  /** Native histograms, a record at a time: they are few beside the floats. */
+  #histograms(bytes: Uint8Array): void {
+    const record = decoded(bytes);
+    if (record === null || !("samples" in record)) return;
+    const state = this.#state;
+    const { kernel: k } = state;
+    for (const sample of record.samples) {
+      const series = this.#seriesOf(sample.ref);
+      if (series === 0) {
+        this.counts.unknownRefs++;
+        continue;
+      }
+      const time = Number(sample.time);
+      if (time < this.#minTime || (hasSample(k, series) && time <= lastTime(k, series))) continue;
+      if ("histogram" in sample) {
+        const histogram = inKnownSchema(sample.histogram);
+        if (histogram === null) continue;
+        state.histograms.append(series, time, histogram);
+      } else {
+        state.histograms.end(series);
+        const low = Number(sample.value & 0xffffffffn);
+        k.exports.headAppendOne(state.address, series, time, low, Number(sample.value >> 32n));
+      }
+      state.noteTimes(time, time);
+      this.counts.samples++;
+    }
+  }
+
+  #seriesOf(ref: number): number {
+    if (this.#byRefBytes === 0 || ref >= this.#known) return 0;
+    return this.#state.kernel.words[(this.#byRef >>> 2) + ref] as number;
+  }
+}
+
+/** @throws {RecordMalformedError} */
+function decoded(bytes: Uint8Array): LogRecord | null {
+  try {
+    return decodeRecord(bytes);
+  } catch (error) {
+    if (!(error instanceof LogRecordMalformedError)) throw error;
+    throw new RecordMalformedError(bytes[0] as number, bytes.length, error.message);
   }
 }
 

@@ -3,6 +3,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Kernel, kernel } from "@torus/kernels";
 import type { Labels } from "@torus/model";
+import { OpenHistograms } from "./histograms.ts";
 import { LateSamples } from "./late-samples.ts";
 import { LabelIndex } from "./postings.ts";
 import { seriesRef } from "./series-memory.ts";
@@ -14,6 +15,7 @@ export const MAX_LABEL_BYTES = 1 << 20;
 export const ROW_CAPACITY = 16_384;
 const ROW_BYTES = 40;
 export const LATE_ROW_BYTES = 24;
+export const DEFERRED_ROW_BYTES = 12;
 const SAMPLE_RECORD_BYTES = 23;
 /** Entries that are merged in one go: some milliseconds. */
 const SORT_SLICE = 32_768;
@@ -23,6 +25,7 @@ const LIST_BYTES = 2 * MAX_LABEL_BYTES + 65_536;
 export type AppendAreas = {
   rows: number;
   lateRows: number;
+  deferred: number;
   record: number;
   list: number;
   listBytes: number;
@@ -37,6 +40,7 @@ export function appendAreas(k: Kernel): AppendAreas {
   areas ??= {
     rows: k.alloc(ROW_CAPACITY * ROW_BYTES),
     lateRows: k.alloc(ROW_CAPACITY * LATE_ROW_BYTES),
+    deferred: k.alloc(ROW_CAPACITY * DEFERRED_ROW_BYTES),
     record: k.alloc(ROW_CAPACITY * SAMPLE_RECORD_BYTES + 64),
     list: k.alloc(LIST_BYTES),
     listBytes: LIST_BYTES,
@@ -86,6 +90,7 @@ export class HeadState {
   readonly chunkRangeMs: number;
   readonly index = new LabelIndex();
   readonly table = new SeriesTable();
+  readonly histograms: OpenHistograms;
   readonly late = new LateSamples(this.index, (ref) => this.labelsOf(this.table.get(ref)));
   /** Times of samples in memory, in ms; Infinity and -Infinity when there is none. */
   minTime = Number.POSITIVE_INFINITY;
@@ -103,6 +108,7 @@ export class HeadState {
   constructor(chunkRangeMs: number, seriesLimit: number) {
     this.kernel = kernel();
     this.chunkRangeMs = chunkRangeMs;
+    this.histograms = new OpenHistograms(this.kernel, chunkRangeMs);
     this.address = this.kernel.exports.headNew(chunkRangeMs, 1, seriesLimit) >>> 0;
   }
 
