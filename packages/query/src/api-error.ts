@@ -30,14 +30,14 @@ const STATUS: Readonly<Record<ErrorType, number>> = {
 
 export class ApiError extends Error {
   readonly type: ErrorType;
-  constructor(type: ErrorType, message: string, options?: ErrorOptions) {
+  readonly status: number;
+
+  /** @param options `status` where it is not the one of the type. */
+  constructor(type: ErrorType, message: string, options?: ErrorOptions & { status?: number }) {
     super(message, options);
     this.name = "ApiError";
     this.type = type;
-  }
-
-  get status(): number {
-    return STATUS[this.type];
+    this.status = options?.status ?? STATUS[type];
   }
 }
 

@@ -3,6 +3,7 @@
  * Every failure becomes an answer in `apiError`.
  */
 
+import type { EngineFeature } from "@torus/promql";
 import express, { type Express, type Request, type Response } from "express";
 import { send } from "./answer.ts";
 import { ApiError, apiError } from "./api-error.ts";
@@ -14,18 +15,15 @@ import {
   type RequestDefaults,
   rangeRequest,
   seriesRequest,
+  statisticsRequest,
+  textRequest,
 } from "./data-requests.ts";
-import {
-  formatQuery,
-  NO_ALERTS,
-  NO_TARGETS,
-  noExemplars,
-  noMetadata,
-  noRules,
-} from "./expression-endpoints.ts";
+import { CONSTANT_ANSWERS, noMetadata, noRules } from "./expression-endpoints.ts";
+import { featuresJson } from "./features.ts";
 import { answer, errorAnswer } from "./json-writer.ts";
 import { Parameters } from "./parameters.ts";
 import type { TaskAnswer, TaskRunner } from "./query-job.ts";
+import { buildInfoJson, type ProcessInfo, runtimeInfoJson } from "./status.ts";
 
 export type ApiOptions = RequestDefaults & {
   run: TaskRunner;
@@ -33,12 +31,16 @@ export type ApiOptions = RequestDefaults & {
   stores: () => string;
   /** Flags with their values, for `/api/v1/status/flags`. */
   flags: Readonly<Record<string, string>>;
-  buildInfo: Readonly<Record<string, string>>;
+  features: readonly EngineFeature[];
+  process: ProcessInfo;
+  /** Threads of the process that run queries. */
+  threads: () => number;
   timeoutMs: number;
   corsDisabled: boolean;
 };
 
-const MAX_FORM_BYTES = "16mb";
+/** As many as Go's forms take. */
+const MAX_FORM_BYTES = "10mb";
 
 /** One request: its parameters and what ends it. */
 type ApiCall = {
@@ -54,7 +56,7 @@ type Handler = (call: ApiCall) => Promise<TaskAnswer> | string;
 
 export function mountApi(app: Express, options: ApiOptions): void {
   const form = express.text({ type: "application/x-www-form-urlencoded", limit: MAX_FORM_BYTES });
-  const route = (methods: readonly ("GET" | "POST")[], path: string, handler: Handler) => {
+  const route = (methods: readonly ("GET" | "POST" | "PUT")[], path: string, handler: Handler) => {
     app.all(`/api/v1/${path}`, (request, response) => {
       if (request.method === "OPTIONS") {
         cors(request, response, options);
@@ -74,22 +76,35 @@ export function mountApi(app: Express, options: ApiOptions): void {
     (read: DataRequest): Handler =>
     ({ request, parameters, signal, timeoutMs }) => {
       const { task, data: wanted, storeMatch } = read(parameters, request, options);
-      return options.run({ task, data: wanted, timeoutMs }, storeMatch, signal);
+      const askedAtMs = options.now();
+      return options.run({ task, data: wanted, timeoutMs, askedAtMs }, storeMatch, signal);
     };
   route(["GET", "POST"], "query", data(instantRequest));
   route(["GET", "POST"], "query_range", data(rangeRequest));
   route(["GET", "POST"], "labels", data(labelNamesRequest));
   route(["GET"], "label/:name/values", data(labelValuesRequest));
   route(["GET", "POST"], "series", data(seriesRequest));
-  route(["GET", "POST"], "format_query", ({ parameters }) => formatQuery(parameters));
-  route(["GET", "POST"], "query_exemplars", ({ parameters }) => noExemplars(parameters));
+  route(["GET", "POST"], "format_query", data(textRequest("format")));
+  route(["GET", "POST"], "parse_query", data(textRequest("parse")));
+  route(["GET", "POST"], "query_exemplars", data(textRequest("exemplars")));
+  route(["GET"], "status/tsdb", data(statisticsRequest));
   route(["GET"], "metadata", ({ parameters }) => noMetadata(parameters));
   route(["GET"], "rules", ({ parameters }) => noRules(parameters));
-  route(["GET"], "alerts", () => NO_ALERTS);
-  route(["GET"], "targets", () => NO_TARGETS);
+  for (const [path, json] of Object.entries(CONSTANT_ANSWERS)) route(["GET"], path, () => json);
   route(["GET"], "stores", () => options.stores());
-  route(["GET"], "status/buildinfo", () => JSON.stringify(options.buildInfo));
+  route(["GET"], "features", () => featuresJson(options.features));
+  route(["GET"], "status/buildinfo", () => buildInfoJson(options.process));
+  route(["GET"], "status/runtimeinfo", () => runtimeInfoJson(options.process, options.threads()));
   route(["GET"], "status/flags", () => JSON.stringify(options.flags));
+  for (const path of ["delete_series", "clean_tombstones", "snapshot"]) {
+    route(["POST", "PUT"], `admin/tsdb/${path}`, () => {
+      throw new ApiError("unavailable", "admin APIs disabled", { status: 500 });
+    });
+  }
+  app.options("/api/v1/*path", (request, response) => {
+    cors(request, response, options);
+    response.status(204).end();
+  });
 }
 
 async function answerOne(

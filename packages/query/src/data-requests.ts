@@ -3,8 +3,15 @@
 import type { Matcher } from "@torus/model";
 import type { Request } from "express";
 import { ApiError, badParameter } from "./api-error.ts";
-import { MAX_TIME, MIN_TIME, type Parameters, unescapeLabelName } from "./parameters.ts";
-import { type DataOptions, matcherTexts, type QueryTask } from "./query-job.ts";
+import type { TextTask } from "./expression-endpoints.ts";
+import {
+  MAX_TIME,
+  MIN_TIME,
+  type Parameters,
+  readSelectors,
+  unescapeLabelName,
+} from "./parameters.ts";
+import type { DataOptions, QueryTask } from "./query-job.ts";
 
 export type RequestDefaults = {
   lookbackDeltaMs: number;
@@ -89,6 +96,45 @@ export const labelValuesRequest: DataRequest = (parameters, request, defaults) =
   };
 };
 
+const STATISTICS_LIMIT = 10;
+const MAX_STATISTICS_LIMIT = 10_000;
+/** Where no times are given, what Prometheus' head holds. */
+const STATISTICS_RANGE_MS = 2 * 3_600_000;
+
+export const statisticsRequest: DataRequest = (parameters, request, defaults) => {
+  const text = parameters.text("limit");
+  const limit = text === "" ? STATISTICS_LIMIT : Number(text);
+  if (!Number.isInteger(limit) || limit < 1) {
+    throw new ApiError("bad_data", "limit must be a positive number");
+  }
+  if (limit > MAX_STATISTICS_LIMIT) {
+    throw new ApiError("bad_data", `limit must not exceed ${MAX_STATISTICS_LIMIT}`);
+  }
+  const maxt = parameters.time("end", defaults.now());
+  const mint = parameters.time("start", maxt - STATISTICS_RANGE_MS);
+  const given = parameters.all("match[]");
+  const selectors = given.length === 0 ? ['{__name__!=""}'] : given;
+  return {
+    ...dataOptions(parameters, request, defaults, 0),
+    task: { kind: "statistics", selectors, mint, maxt, limit },
+  };
+};
+
+export function textRequest(task: TextTask): DataRequest {
+  return (parameters, request, defaults) => {
+    if (task === "exemplars") {
+      const start = parameters.time("start", MIN_TIME);
+      const end = parameters.time("end", MAX_TIME);
+      if (end < start)
+        throw new ApiError("bad_data", "end timestamp must not be before start timestamp");
+    }
+    return {
+      ...dataOptions(parameters, request, defaults, 0),
+      task: { kind: "text", task, query: parameters.text("query") },
+    };
+  };
+}
+
 function evaluated(parameters: Parameters, { lookbackDeltaMs }: RequestDefaults) {
   return {
     query: parameters.text("query"),
@@ -102,8 +148,22 @@ function selected(parameters: Parameters) {
   const limit = parameters.limit();
   const mint = parameters.time("start", MIN_TIME);
   const maxt = parameters.time("end", MAX_TIME);
-  if (maxt < mint) throw badParameter("end", "end timestamp must not be before start time");
-  return { selectors: parameters.selectors().map(matcherTexts), mint, maxt, limit };
+  if (maxt < mint) throw badParameter("end", "end timestamp must not be before start timestamp");
+  return { selectors: parameters.all("match[]"), mint, maxt, limit };
+}
+
+/** They are read on the main thread, so they have to be short. */
+const MAX_STORE_SELECTORS = 16_384;
+
+function storeSelectors(texts: readonly string[]): Matcher[][] {
+  const size = texts.reduce((sum, text) => sum + text.length, 0);
+  if (size > MAX_STORE_SELECTORS) {
+    throw badParameter(
+      "storeMatch[]",
+      `${size} characters, of which there may be ${MAX_STORE_SELECTORS}`,
+    );
+  }
+  return readSelectors(texts, "storeMatch[]");
 }
 
 export function dataOptions(
@@ -120,7 +180,7 @@ export function dataOptions(
   const resolution = parameters.text("max_source_resolution");
   const auto = resolution === "auto" || (resolution === "" && defaults.autoDownsampling);
   return {
-    storeMatch: parameters.selectors("storeMatch[]"),
+    storeMatch: storeSelectors(parameters.all("storeMatch[]")),
     data: {
       dedup: parameters.boolean("dedup", true),
       replicaLabels: replicaLabels.length > 0 ? replicaLabels : null,

@@ -1,33 +1,36 @@
 /**
- * Endpoints that answer from the request alone (Prometheus' HTTP API): `format_query`, and those of data that no
- * endpoint of a query node is asked for. These check their parameters and answer empty, which clients take for
- * "there are none": Grafana asks for all of them when it opens a data source.
+ * What a query thread answers from a query's text alone, and what endpoints of a query node have nothing to tell of
+ * (Prometheus' HTTP API): these check their parameters and answer empty, which clients take for "there are none".
  */
 
+import { MatcherRegexError } from "@torus/model";
 import { formatExpr, PromqlParseError, parseExpr } from "@torus/promql";
 import { ApiError, badParameter } from "./api-error.ts";
-import { MAX_TIME, MIN_TIME, type Parameters } from "./parameters.ts";
+import { astJson } from "./ast-json.ts";
+import { goString } from "./json-writer.ts";
+import type { Parameters } from "./parameters.ts";
 
-function parsed(parameters: Parameters): ReturnType<typeof parseExpr> {
+/** What is done with the text of a query that is not evaluated. */
+export type TextTask = "format" | "parse" | "exemplars";
+
+/** @returns JSON. @throws {ApiError} when the text is no expression */
+export function textAnswer(task: TextTask, query: string): string {
+  let expr: ReturnType<typeof parseExpr>;
   try {
-    return parseExpr(parameters.text("query"));
+    expr = parseExpr(query);
   } catch (error) {
-    if (error instanceof PromqlParseError) throw badParameter("query", error.message);
-    throw error;
+    if (!(error instanceof PromqlParseError || error instanceof MatcherRegexError)) throw error;
+    if (task === "exemplars") throw new ApiError("bad_data", error.message);
+    throw badParameter("query", error.message);
   }
-}
-
-/** JSON of the expression as Prometheus prints it. */
-export function formatQuery(parameters: Parameters): string {
-  return JSON.stringify(formatExpr(parsed(parameters)));
-}
-
-export function noExemplars(parameters: Parameters): string {
-  const start = parameters.time("start", MIN_TIME);
-  const end = parameters.time("end", MAX_TIME);
-  if (end < start) throw new ApiError("bad_data", "end timestamp must not be before start time");
-  parsed(parameters);
-  return "[]";
+  switch (task) {
+    case "format":
+      return goString(formatExpr(expr));
+    case "parse":
+      return astJson(expr);
+    case "exemplars":
+      return "[]";
+  }
 }
 
 export function noMetadata(parameters: Parameters): string {
@@ -45,9 +48,16 @@ export function noRules(parameters: Parameters): string {
   if (type !== "" && type !== "alert" && type !== "record") {
     throw badParameter("type", `not supported value "${type}"`);
   }
-  parameters.selectors();
   return '{"groups":[]}';
 }
 
-export const NO_ALERTS = '{"alerts":[]}';
-export const NO_TARGETS = '{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}';
+/** Paths under /api/v1 that answer the same always, and the JSON. */
+export const CONSTANT_ANSWERS: Readonly<Record<string, string>> = {
+  alerts: '{"alerts":[]}',
+  alertmanagers: '{"activeAlertmanagers":[],"droppedAlertmanagers":[]}',
+  notifications: "[]",
+  scrape_pools: '{"scrapePools":[]}',
+  targets: '{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}',
+  "targets/metadata": "[]",
+  "status/config": '{"yaml":""}',
+};

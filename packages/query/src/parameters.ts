@@ -2,7 +2,7 @@
 
 import { type Matcher, MatcherRegexError } from "@torus/model";
 import { PromqlParseError, parseMetricSelector } from "@torus/promql";
-import { badParameter } from "./api-error.ts";
+import { ApiError, badParameter } from "./api-error.ts";
 
 /** Earlier than every sample and later than every sample, for requests that name no time. */
 export const MIN_TIME = -(2 ** 53) + 1;
@@ -78,7 +78,12 @@ export class Parameters {
     const text = this.text(name);
     if (text === "") return missing;
     const ms = parseTime(text);
-    if (ms === undefined) throw badParameter(name, `cannot parse "${text}" to a valid timestamp`);
+    if (ms === undefined) {
+      throw badParameter(
+        name,
+        `Invalid time value for '${name}': cannot parse "${text}" to a valid timestamp`,
+      );
+    }
     return ms;
   }
 
@@ -120,25 +125,32 @@ export class Parameters {
     if (limit < 0) throw badParameter("limit", "limit must be non-negative");
     return limit;
   }
+}
 
-  /** The selectors of a parameter, each with a matcher that the empty string fails. */
-  selectors(name: "match[]" | "storeMatch[]" = "match[]"): Matcher[][] {
-    return this.all(name).map((text) => {
-      let matchers: readonly Matcher[];
-      try {
-        matchers = parseMetricSelector(text);
-      } catch (error) {
-        if (error instanceof PromqlParseError || error instanceof MatcherRegexError) {
-          throw badParameter(name, error.message);
-        }
-        throw error;
+/**
+ * Selectors, each with a matcher that the empty string fails.
+ *
+ * @param name The parameter, where an error names it.
+ * @throws {ApiError}
+ */
+export function readSelectors(texts: readonly string[], name?: string): Matcher[][] {
+  const wrong = (message: string) =>
+    name === undefined ? new ApiError("bad_data", message) : badParameter(name, message);
+  return texts.map((text) => {
+    let matchers: readonly Matcher[];
+    try {
+      matchers = parseMetricSelector(text);
+    } catch (error) {
+      if (error instanceof PromqlParseError || error instanceof MatcherRegexError) {
+        throw wrong(error.message);
       }
-      if (matchers.every((matcher) => matcher.matchesEmpty)) {
-        throw badParameter(name, `${name} must contain at least one non-empty matcher`);
-      }
-      return [...matchers];
-    });
-  }
+      throw error;
+    }
+    if (matchers.every((matcher) => matcher.matchesEmpty)) {
+      throw wrong(`${name ?? "match[]"} must contain at least one non-empty matcher`);
+    }
+    return [...matchers];
+  });
 }
 
 /** A label name in a path, of which the escaped form `U__` stands for any UTF-8 name. */

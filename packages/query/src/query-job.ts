@@ -1,6 +1,5 @@
 /**
- * What a query thread is asked, and how it answers. Everything here is copied between threads: plain data, matchers
- * as their three texts.
+ * What a query thread is asked, and how it answers. Everything here is copied between threads: plain data.
  *
  *   main                                        query thread
  *     run {id, job, endpoints}        ->
@@ -12,14 +11,10 @@
  */
 
 import type { Matcher } from "@torus/model";
+import type { EngineFeature } from "@torus/promql";
 import type { DedupFunction, EndpointState } from "@torus/store";
 import type { ErrorType } from "./api-error.ts";
-
-export type MatcherText = Pick<Matcher, "type" | "name" | "value">;
-
-export function matcherTexts(matchers: readonly Matcher[]): MatcherText[] {
-  return matchers.map(({ type, name, value }) => ({ type, name, value }));
-}
+import type { TextTask } from "./expression-endpoints.ts";
 
 /** How one request wants its data: Thanos' parameters beyond Prometheus'. */
 export type DataOptions = {
@@ -41,7 +36,8 @@ type Evaluated = {
 };
 
 type Selected = {
-  selectors: readonly (readonly MatcherText[])[];
+  /** As they were written: whatever they say is read in the query's thread. */
+  selectors: readonly string[];
   mint: number;
   maxt: number;
   limit: number;
@@ -52,9 +48,17 @@ export type QueryTask =
   | (Evaluated & { kind: "range"; startMs: number; endMs: number; stepMs: number })
   | (Selected & { kind: "series" })
   | (Selected & { kind: "labelNames" })
-  | (Selected & { kind: "labelValues"; name: string });
+  | (Selected & { kind: "labelValues"; name: string })
+  | (Selected & { kind: "statistics" })
+  | { kind: "text"; task: TextTask; query: string };
 
-export type QueryJob = { task: QueryTask; data: DataOptions; timeoutMs: number };
+export type QueryJob = {
+  task: QueryTask;
+  data: DataOptions;
+  timeoutMs: number;
+  /** When the request came, in ms since the epoch. */
+  askedAtMs: number;
+};
 
 /** What all queries have in common. */
 export type QuerySettings = {
@@ -70,6 +74,7 @@ export type QuerySettings = {
   /** Of all queries together. */
   maxTotalBytes: number;
   lookbackDeltaMs: number;
+  features: readonly EngineFeature[];
   maxMessageBytes: number;
 };
 

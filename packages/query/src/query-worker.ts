@@ -74,6 +74,7 @@ async function run(id: number, job: QueryJob, endpoints: readonly EndpointState[
       data: dataOf(job, endpoints, budget),
       settings,
       timeoutMs: job.timeoutMs,
+      askedAtMs: job.askedAtMs,
       budget,
       signal: abort.signal,
       now: Date.now,

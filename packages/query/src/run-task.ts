@@ -4,18 +4,32 @@ import {
   compareLabels,
   type LabelSelect,
   type Labels,
-  Matcher,
+  MatcherRegexError,
   type Queryable,
 } from "@torus/model";
-import { Engine, type QueryResult } from "@torus/promql";
+import {
+  Engine,
+  type EngineFeature,
+  type Feature,
+  PromqlParseError,
+  parseExpr,
+  type QueryResult,
+  valueType,
+} from "@torus/promql";
+import { badParameter } from "./api-error.ts";
 import type { ByteBudget } from "./byte-budget.ts";
+import { textAnswer } from "./expression-endpoints.ts";
 import { answer, queryAnswer, seriesList, stringList } from "./json-writer.ts";
-import type { MatcherText, QuerySettings, QueryTask } from "./query-job.ts";
+import { readSelectors } from "./parameters.ts";
+import type { QuerySettings, QueryTask } from "./query-job.ts";
+import { SeriesStatistics } from "./series-statistics.ts";
 
 export type TaskContext = {
   data: Queryable;
-  settings: Pick<QuerySettings, "maxSamples" | "lookbackDeltaMs">;
+  settings: Pick<QuerySettings, "maxSamples" | "lookbackDeltaMs" | "features">;
   timeoutMs: number;
+  /** When the request came; its evaluation begins now. */
+  askedAtMs: number;
   budget: ByteBudget;
   signal: AbortSignal;
   now: () => number;
@@ -38,11 +52,24 @@ export async function runTask(task: QueryTask, context: TaskContext): Promise<Ta
   switch (task.kind) {
     case "instant":
     case "range": {
+      const begunMs = context.now();
       const result = await evaluated(task, context, warnings);
-      return json(queryParts(task, result, warnings), warnings, result.warnings.length > 0);
+      const evalSeconds = (context.now() - begunMs) / 1000;
+      const queueSeconds = Math.max(0, begunMs - context.askedAtMs) / 1000;
+      const parts = queryParts(
+        task,
+        result,
+        warnings,
+        statsJson(result, evalSeconds, queueSeconds),
+      );
+      return json(parts, warnings, result.warnings.length > 0);
     }
     case "series":
       return json([await series(task, context, warnings)], warnings);
+    case "text":
+      return json([answer(textAnswer(task.task, task.query))], warnings);
+    case "statistics":
+      return json([await statistics(task, context, warnings)], warnings);
     case "labelNames":
       return json([await labels(task, context, warnings)], warnings);
     case "labelValues":
@@ -63,12 +90,44 @@ function evaluated(
   { data, settings, timeoutMs, budget, signal, now }: TaskContext,
   warnings: Warnings,
 ): Promise<QueryResult> {
-  const engine = new Engine({ ...settings, timeoutMs, now });
+  checkExpression(task, settings.features);
+  const engine = new Engine({
+    ...settings,
+    enabledFeatures: new Set(settings.features),
+    timeoutMs,
+    now,
+  });
   const options = { signal, lookbackDeltaMs: task.lookbackDeltaMs, charge: budget.evaluation };
   const told = watched(data, warnings);
   return task.kind === "instant"
     ? engine.instant(told, task.query, task.timeMs, options)
     : engine.range(told, task.query, task.startMs, task.endMs, task.stepMs, options);
+}
+
+/** What is wrong with the text is the request's fault, and no failure of its execution. @throws {ApiError} */
+function checkExpression(
+  { kind, query }: QueryTask & { kind: "instant" | "range" },
+  features: readonly EngineFeature[],
+): void {
+  const enabledFeatures = new Set(features.filter(isParserFeature));
+  let type: ReturnType<typeof valueType>;
+  try {
+    type = valueType(parseExpr(query, { enabledFeatures }));
+  } catch (error) {
+    if (!(error instanceof PromqlParseError || error instanceof MatcherRegexError)) throw error;
+    throw badParameter("query", error.message);
+  }
+  if (kind === "range" && type !== "vector" && type !== "scalar") {
+    const name = type === "matrix" ? "range vector" : type;
+    throw badParameter(
+      "query",
+      `invalid expression type "${name}" for range query, must be Scalar or instant Vector`,
+    );
+  }
+}
+
+function isParserFeature(feature: EngineFeature): feature is Feature {
+  return feature !== "promql-delayed-name-removal" && feature !== "use-start-timestamps";
 }
 
 /** Storage warnings reach the answer, whatever the engine makes of them. */
@@ -89,6 +148,7 @@ function queryParts(
   { limit, stats }: QueryTask & { kind: "instant" | "range" },
   result: QueryResult,
   warnings: Warnings,
+  statsText: string,
 ): Iterable<Buffer> {
   let limited = result;
   if (
@@ -99,17 +159,38 @@ function queryParts(
     limited = { ...result, series: result.series.slice(0, limit) };
     warnings.add(LIMITED);
   }
-  const { totalQueryableSamples, peakSamples } = result.stats;
-  for (const text of result.warnings) warnings.add(text);
+  const annotations = result.warnings.filter((text) => text.startsWith("PromQL "));
+  for (const text of shortened(annotations, "warning")) warnings.add(text);
+  for (const text of result.warnings) if (!text.startsWith("PromQL ")) warnings.add(text);
   return queryAnswer(limited, {
-    stats: stats ? JSON.stringify({ samples: { totalQueryableSamples, peakSamples } }) : null,
+    stats: stats ? statsText : null,
     warnings: warnings.texts,
-    infos: result.infos,
+    infos: shortened(result.infos, "info"),
   });
 }
 
-function matchersOf(texts: readonly MatcherText[]): Matcher[] {
-  return texts.map(({ type, name, value }) => new Matcher(type, name, value));
+const MAX_ANNOTATIONS = 10;
+
+function shortened(texts: readonly string[], kind: "warning" | "info"): readonly string[] {
+  const more = texts.length - MAX_ANNOTATIONS;
+  if (more <= 0) return texts;
+  return [...texts.slice(0, MAX_ANNOTATIONS), `${more} more ${kind} annotations omitted`];
+}
+
+/** @param queueSeconds From the request until its evaluation began. */
+function statsJson({ stats }: QueryResult, evalSeconds: number, queueSeconds: number): string {
+  const { totalQueryableSamples, peakSamples } = stats;
+  return JSON.stringify({
+    timings: {
+      evalTotalTime: evalSeconds,
+      resultSortTime: 0,
+      queryPreparationTime: 0,
+      innerEvalTime: evalSeconds,
+      execQueueTime: queueSeconds,
+      execTotalTime: queueSeconds + evalSeconds,
+    },
+    samples: { totalQueryableSamples, peakSamples },
+  });
 }
 
 /** The union over all selectors of their names or values, sorted and cut at the limit. */
@@ -119,10 +200,9 @@ async function labels(
   warnings: Warnings,
 ): Promise<Buffer> {
   const { selectors, mint, maxt, limit } = task;
-  const all = selectors.length === 0 ? [[]] : selectors;
+  const all = selectors.length === 0 ? [[]] : readSelectors(selectors);
   const lists = await Promise.all(
-    all.map((texts) => {
-      const matchers = matchersOf(texts);
+    all.map((matchers) => {
       const select: LabelSelect & { onWarning: (text: string) => void } = {
         mint,
         maxt,
@@ -154,11 +234,11 @@ async function series(
   warnings: Warnings,
 ): Promise<Buffer> {
   const found = new Map<string, Labels>();
-  for (const texts of selectors) {
+  for (const matchers of readSelectors(selectors, "match[]")) {
     const batches = data.select({
       mint,
       maxt,
-      matchers: matchersOf(texts),
+      matchers,
       skipChunks: true,
       limit: limit === 0 ? 0 : limit + 1,
       signal,
@@ -181,4 +261,26 @@ async function series(
     warnings.add(LIMITED);
   }
   return answer(seriesList(all), warnings.texts);
+}
+
+async function statistics(
+  { selectors, mint, maxt, limit }: QueryTask & { kind: "statistics" },
+  { data, signal, budget }: TaskContext,
+  warnings: Warnings,
+): Promise<Buffer> {
+  const found = new SeriesStatistics(budget.storage);
+  for (const matchers of readSelectors(selectors)) {
+    const batches = data.select({
+      mint,
+      maxt,
+      matchers,
+      skipChunks: true,
+      limit: 0,
+      signal,
+      hints: { stepMs: 0, rangeMs: 0, func: "series", grouping: [], by: false },
+      onWarning: warnings.add,
+    });
+    for await (const batch of batches) for (const { labels: each } of batch) found.add(each);
+  }
+  return answer(found.json(limit, mint, maxt), warnings.texts);
 }

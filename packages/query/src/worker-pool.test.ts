@@ -65,6 +65,7 @@ function open(options: Partial<WorkerPoolOptions> = {}, maxBytes = 0): WorkerPoo
       maxBytes,
       maxTotalBytes: 0,
       lookbackDeltaMs: 300_000,
+      features: [],
       maxMessageBytes: 1 << 24,
     },
     maxConcurrent: 2,
@@ -85,7 +86,7 @@ const DATA = {
 };
 
 function job(task: QueryTask): QueryJob {
-  return { task, data: DATA, timeoutMs: 120_000 };
+  return { task, data: DATA, timeoutMs: 120_000, askedAtMs: 0 };
 }
 
 const evaluated = { lookbackDeltaMs: 300_000, limit: 0, stats: false };
@@ -148,7 +149,7 @@ test("a query above its bytes ends with the figure, and the next one is answered
       pool,
       job({
         kind: "series",
-        selectors: [[{ type: "=", name: "__name__", value: "fat" }]],
+        selectors: ["fat"],
         mint: START,
         maxt: START + 60_000,
         limit: 0,

@@ -1,8 +1,9 @@
 /** `torus query`: Prometheus' HTTP API over the StoreAPI of many endpoints, replicas made one. */
 
 import type { Matcher } from "@torus/model";
-import { mountApi, WorkerPool } from "@torus/query";
-import { createGrpcJsClient } from "@torus/server";
+import type { EngineFeature } from "@torus/promql";
+import { ENGINE_FEATURES, mountApi, WorkerPool } from "@torus/query";
+import { createGrpcJsClient, type Logger } from "@torus/server";
 import { type Endpoint, EndpointSet, spareReplicas } from "@torus/store";
 import { defineCommand } from "../command.ts";
 import { commonFlags, runComponent } from "../component.ts";
@@ -66,6 +67,10 @@ export const query = defineCommand({
       "query.lookback-delta": flag.duration("How far an instant selector looks back.", {
         default: "5m",
       }),
+      "enable-feature": flag.strings(
+        `Experimental parts of the language, as Prometheus names them: ${ENGINE_FEATURES.join(", ")}; repeatable, or with commas.`,
+        { placeholder: "NAME" },
+      ),
       "query.default-step": flag.duration("Least step of a range query that names none.", {
         default: "1s",
       }),
@@ -98,6 +103,7 @@ export const query = defineCommand({
         ...config.endpoint.map((address) => ({ address, strict: false })),
       ]);
       lifecycle.add("endpoints", { stop: () => endpoints.stop() });
+      const features = enabledFeatures(config["enable-feature"], log);
       const pool = new WorkerPool({
         settings: {
           ringReplicaLabels: config["query.ring-replica-label"],
@@ -109,6 +115,7 @@ export const query = defineCommand({
           maxBytes: config["query.max-bytes"],
           maxTotalBytes: config["query.max-total-bytes"],
           lookbackDeltaMs: config["query.lookback-delta"],
+          features,
           maxMessageBytes,
         },
         maxConcurrent: config["query.max-concurrent"],
@@ -129,14 +136,9 @@ export const query = defineCommand({
         flags: Object.fromEntries(
           Object.entries(config).map(([name, value]) => [name, String(value)]),
         ),
-        buildInfo: {
-          version: env.version,
-          revision: "",
-          branch: "",
-          buildUser: "",
-          buildDate: "",
-          goVersion: "",
-        },
+        features,
+        process: { version: env.version, startMs: Date.now(), now: Date.now },
+        threads: () => pool.threads,
         timeoutMs: config["query.timeout"],
         lookbackDeltaMs: config["query.lookback-delta"],
         defaultStepMs: config["query.default-step"],
@@ -150,6 +152,17 @@ export const query = defineCommand({
       await endpoints.start();
     }),
 });
+
+/** Names that nothing here has are told and left out, as Prometheus does. */
+function enabledFeatures(given: readonly string[], log: Logger): EngineFeature[] {
+  const names = given.flatMap((text) => text.split(",")).filter((name) => name !== "");
+  for (const name of names) {
+    if (!ENGINE_FEATURES.some((feature) => feature === name)) {
+      log.warn("unknown option for --enable-feature", { option: name });
+    }
+  }
+  return ENGINE_FEATURES.filter((feature) => names.includes(feature));
+}
 
 /** Those that pass one of the selectors on `__address__`; all when there are none. */
 function chosen(
