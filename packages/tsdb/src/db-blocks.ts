@@ -18,7 +18,7 @@ import type { LogLine } from "./db-replay.ts";
 const READER_POLL_MS = 20;
 
 /** A block with a count of those who read it: it is not deleted under them. */
-class HeldBlock implements ChunkQueryable {
+export class HeldBlock implements ChunkQueryable {
   readonly reader: BlockReader;
   readonly sizeBytes: number;
   readers = 0;
@@ -55,20 +55,61 @@ class HeldBlock implements ChunkQueryable {
   }
 }
 
+/** The system could not read a block. */
+export class BlockUnreadableError extends Error {
+  readonly dir: string;
+  constructor(dir: string, cause: unknown) {
+    super(`open block ${dir}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
+    this.name = "BlockUnreadableError";
+    this.dir = dir;
+  }
+}
+
+/** An error of the system, as EIO or EMFILE, not of what a file says; a file that is missing is damage. */
+function isSystemError(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const { code, syscall } = at as NodeJS.ErrnoException;
+    if (syscall !== undefined) return code !== "ENOENT";
+  }
+  return false;
+}
+
 export class BlockSet {
   readonly #dir: string;
   readonly #log: LogLine;
   /** Ascending by minTime. */
   #blocks: readonly HeldBlock[] = [];
 
+  /**
+   * Blocks that are damaged are left out, and said. When the system cannot read one, nothing is known of it: without
+   * its range the log would be replayed into the head as if there were no block.
+   * @throws {BlockUnreadableError}
+   */
   constructor(dir: string, log: LogLine) {
     this.#dir = dir;
     this.#log = log;
-    this.reload();
+    this.#load((block, error) => {
+      if (isSystemError(error)) throw new BlockUnreadableError(block, error);
+    });
   }
 
   /** Takes up blocks that were added to the directory and forgets those that are gone. */
   reload(): void {
+    this.#load(() => undefined);
+  }
+
+  /** Opens a new block, which is there for readers once it is given to `add`. */
+  open(ulid: string): HeldBlock {
+    return new HeldBlock(path.join(this.#dir, ulid));
+  }
+
+  add(block: HeldBlock): void {
+    this.#setSorted([...this.#blocks, block]);
+  }
+
+  #load(onError: (dir: string, error: unknown) => void): void {
     const known = new Map(this.#blocks.map((block) => [block.reader.meta.ulid, block]));
     const blocks: HeldBlock[] = [];
     for (const name of readdirSync(this.#dir)) {
@@ -78,14 +119,18 @@ export class BlockSet {
       try {
         blocks.push(known.get(name) ?? new HeldBlock(dir));
       } catch (error) {
+        onError(dir, error);
         this.#log("error", "block cannot be opened and is left out", {
           dir,
           error: error instanceof Error ? error.message : String(error),
         });
       }
     }
-    blocks.sort((a, b) => a.reader.meta.minTime - b.reader.meta.minTime);
-    this.#blocks = blocks;
+    this.#setSorted(blocks);
+  }
+
+  #setSorted(blocks: HeldBlock[]): void {
+    this.#blocks = blocks.sort((a, b) => a.reader.meta.minTime - b.reader.meta.minTime);
   }
 
   get metas(): TsdbBlockMeta[] {

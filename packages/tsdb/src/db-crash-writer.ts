@@ -9,13 +9,12 @@
 import { writeFileSync, writeSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { SERIES_WORDS, SeriesWord, Verdict } from "@torus/kernels";
-import { labelValue, Matcher } from "@torus/model";
-import { decodeSamples } from "./chunkenc/chunk-samples.ts";
 import { Tsdb } from "./db.ts";
 import { type CrashRun, PHASES } from "./db-crash-run.ts";
 import { installFaultyFiles } from "./faults/faulty-files.ts";
+import { foundSamples } from "./faults/found-samples.ts";
 import { PlanMemory } from "./faults/plan.ts";
-import { requestOf, SampleStream, STEP_MS, seriesOf } from "./faults/sample-stream.ts";
+import { requestOf, SampleStream } from "./faults/sample-stream.ts";
 import { walkedRequest } from "./head/test-requests.ts";
 
 const run = JSON.parse(process.argv[2] ?? "{}") as CrashRun;
@@ -27,35 +26,6 @@ const say = (line: string) => writeSync(1, `${line}\n`);
 const enter = (phase: (typeof PHASES)[number]) => {
   plan.phase = PHASES.indexOf(phase);
 };
-
-/** Every sample that a query finds: series, step, value. */
-async function foundSamples(db: Tsdb): Promise<Float64Array> {
-  const out: number[] = [];
-  const bits = new BigUint64Array(1);
-  const asValue = new Float64Array(bits.buffer);
-  const select = {
-    mint: 0,
-    maxt: 2 ** 50,
-    matchers: [new Matcher("=", "__name__", "up")],
-    skipChunks: false,
-    limit: 0,
-    signal: new AbortController().signal,
-  };
-  for await (const batch of db.queryable().selectChunks(select)) {
-    for (const { labels, chunks } of batch) {
-      const job = labelValue(labels, "job");
-      for (const chunk of chunks) {
-        const { times, values } = decodeSamples(chunk);
-        for (let i = 0; i < times.length; i++) {
-          const step = Number(times[i]) / STEP_MS;
-          bits[0] = values[i] as bigint;
-          out.push(seriesOf(job, step), step, asValue[0] as number);
-        }
-      }
-    }
-  }
-  return Float64Array.from(out);
-}
 
 const db = await Tsdb.open({
   dir: run.dir,

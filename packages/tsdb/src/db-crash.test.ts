@@ -14,16 +14,14 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { DataDirectory } from "./data-dir/data-directory.ts";
 import { type CrashRun, PHASES } from "./db-crash-run.ts";
 import { bundleUnderTest } from "./faults/bundle.ts";
+import { Ledger } from "./faults/ledger.ts";
 import { KINDS, type Kind, PLACES, type Place, type Plan } from "./faults/plan.ts";
 import {
-  CONTRADICTION,
   SampleStream,
-  SERIES,
   type SentSample,
   STEP_MS,
   seededFraction,
   seriesOf,
-  valueOf,
 } from "./faults/sample-stream.ts";
 
 const ROUNDS = Number(process.env.TORUS_CRASH_ROUNDS ?? 240);
@@ -34,7 +32,6 @@ const ROUNDS_A_DIRECTORY = 30;
 const REQUESTS = 200;
 const BLOCK_MS = 60_000;
 const RETENTION_MS = 20 * BLOCK_MS;
-const MOST_STEPS = 1 << 14;
 
 /** In every fourth round one of these is hit, the first or second time it comes. */
 const MOMENTS: readonly (readonly [Kind, Place])[] = [
@@ -50,13 +47,6 @@ const MOMENTS: readonly (readonly [Kind, Place])[] = [
   ["rename", "block directory"],
 ];
 
-const SENT = 1;
-const SENT_OTHER = 2;
-const STORED = 4;
-const STORED_OTHER = 8;
-const FOUND = 16;
-const FOUND_OTHER = 32;
-
 let work = "";
 let program = "";
 beforeAll(() => {
@@ -67,66 +57,6 @@ beforeAll(() => {
   );
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
-
-/** What was sent to a directory, and what of it was acknowledged. */
-class Ledger {
-  readonly #state = new Uint8Array(SERIES * MOST_STEPS);
-  /** The highest request that was sent. */
-  last = 0;
-
-  /** @param stored A bit for each sample that was acknowledged; null when nothing was. */
-  sent(n: number, samples: readonly SentSample[], stored: bigint | null): void {
-    samples.forEach(({ series, step, contradicts }, i) => {
-      const at = series * MOST_STEPS + step;
-      let bits = contradicts ? SENT_OTHER : SENT;
-      if (stored !== null && ((stored >> BigInt(i)) & 1n) === 1n) {
-        bits |= contradicts ? STORED_OTHER : STORED;
-      }
-      this.#state[at] = (this.#state[at] as number) | bits;
-    });
-    this.last = Math.max(this.last, n);
-  }
-
-  /** @param triples Series, step and value of each sample found. @returns What is wrong with them. */
-  check(triples: Float64Array): string[] {
-    const wrong: string[] = [];
-    const state = this.#state;
-    for (let i = 0; i < state.length; i++) {
-      state[i] = (state[i] as number) & (SENT | SENT_OTHER | STORED | STORED_OTHER);
-    }
-    for (let i = 0; i < triples.length; i += 3) {
-      const [series = -1, step = -1, value = 0] = triples.subarray(i, i + 3);
-      const at = series * MOST_STEPS + step;
-      const had = series < 0 ? undefined : state[at];
-      const other = value === valueOf(series, step) + CONTRADICTION;
-      const wanted = other ? SENT_OTHER : SENT;
-      const name = `series ${series} at ${step}`;
-      if (
-        had === undefined ||
-        (had & wanted) === 0 ||
-        (!other && value !== valueOf(series, step))
-      ) {
-        wrong.push(`${name}: ${value} was never sent`);
-        continue;
-      }
-      if ((had & (FOUND | FOUND_OTHER)) !== 0) wrong.push(`${name}: twice`);
-      state[at] = had | (other ? FOUND_OTHER : FOUND);
-    }
-    // Retention deletes what lies this far behind the newest.
-    const from = Math.max(1, this.last - RETENTION_MS / STEP_MS);
-    for (let series = 0; series < SERIES; series++) {
-      for (let step = from; step <= this.last; step++) {
-        const bits = state[series * MOST_STEPS + step] as number;
-        const name = `series ${series} at ${step}`;
-        if ((bits & STORED) !== 0 && (bits & FOUND) === 0) wrong.push(`${name}: lost`);
-        if ((bits & STORED_OTHER) !== 0 && (bits & FOUND_OTHER) === 0) {
-          wrong.push(`${name}: lost with its other value`);
-        }
-      }
-    }
-    return wrong;
-  }
-}
 
 const IDLE = new Set(["open", "read", "close"]);
 const CHANGING = KINDS.filter((kind) => !IDLE.has(kind));
@@ -212,12 +142,12 @@ function readBeside(dir: string): Float64Array {
 /** @returns Where the kills hit. */
 async function lane(number: number): Promise<string[]> {
   const hits: string[] = [];
-  let ledger = new Ledger();
+  let ledger = new Ledger(RETENTION_MS / STEP_MS);
   let run: CrashRun | undefined;
   for (let round = 0; hits.length < ROUNDS / LANES; round++) {
     if (round % ROUNDS_A_DIRECTORY === 0 || run === undefined) {
       const seed = Math.floor(seededFraction(SEED, number, round) * 2 ** 30);
-      ledger = new Ledger();
+      ledger = new Ledger(RETENTION_MS / STEP_MS);
       const base = path.join(work, `lane-${number}-${round}`);
       mkdirSync(base);
       run = {

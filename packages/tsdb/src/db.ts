@@ -17,10 +17,10 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { WriteRequestBuffer } from "@torus/kernels";
 import type { Chunk, ChunkQueryable } from "@torus/model";
 import type { TsdbBlockMeta } from "./block/meta.ts";
-import type { NewBlock } from "./block/write-block.ts";
+import { deleteBlock, type NewBlock } from "./block/write-block.ts";
 import { MergedChunks } from "./chunk-merge.ts";
 import { runInBackground } from "./cut/background.ts";
-import { BlockSet } from "./db-blocks.ts";
+import { BlockSet, type HeldBlock } from "./db-blocks.ts";
 import { deleteCovered, segmentToCover } from "./db-checkpoint.ts";
 import { LateLog } from "./db-late-log.ts";
 import { forgetStored } from "./db-late-stored.ts";
@@ -279,13 +279,14 @@ export class Tsdb {
     const { late } = this.#head;
     late.seal(floor, maxTime - 1);
     const block = { minTime: floor, maxTime, now: this.#options.now() };
-    const meta = await this.#writeSealed(block, (lateRefs) =>
+    const written = await this.#writeSealed(block, (lateRefs) =>
       this.#head.closeRange(floor, maxTime, lateRefs),
     );
     // In one step: from here on the range is read from the block and no longer from the head.
-    this.#blocks.reload();
+    if (written !== null) this.#blocks.add(written);
     this.#head.readFrom(maxTime);
     late.dropSealed();
+    const meta = written?.reader.meta ?? null;
     if (meta !== null) {
       this.#options.log("info", "block cut from the head", {
         block: meta.ulid,
@@ -309,24 +310,27 @@ export class Tsdb {
       const maxTime = Math.min(minTime + duration, before);
       late.seal(minTime, maxTime - 1);
       const block = { minTime, maxTime, hints: ["from-out-of-order"], now: this.#options.now() };
-      const meta = await this.#writeSealed(block, (lateRefs) => {
+      const written = await this.#writeSealed(block, (lateRefs) => {
         const series = Uint32Array.from(lateRefs, (ref) => this.#head.addressOf(ref));
         return { series, newest: new Uint32Array(series.length) };
       });
-      this.#blocks.reload();
+      if (written !== null) this.#blocks.add(written);
       late.dropSealed();
-      if (meta !== null) out.push(meta);
+      if (written !== null) out.push(written.reader.meta);
     }
     this.#lateLog.rewrite(late);
     await this.#truncateHead(before);
     return out;
   }
 
-  /** Writes a block of the sealed late samples and what `closed` gives for their refs; null when there is nothing. */
+  /**
+   * Writes a block of the sealed late samples and what `closed` gives for their refs, and opens it; null when there is
+   * nothing. When it throws, the late samples are not sealed any more.
+   */
   async #writeSealed(
     block: NewBlock,
     closed: (lateRefs: ReadonlySet<number>) => ClosedRange | Promise<ClosedRange>,
-  ): Promise<TsdbBlockMeta | null> {
+  ): Promise<HeldBlock | null> {
     const { late } = this.#head;
     try {
       const { series, newest } = await closed(new Set(late.sealedRefs()));
@@ -338,9 +342,20 @@ export class Tsdb {
       }
       const { memory } = this.#head;
       const input = { dir: this.dir, memory, series, newest, late: lateChunks, block };
-      return await runInBackground("cut", input);
+      const meta = await runInBackground("cut", input);
+      return meta === null ? null : this.#openWritten(meta);
     } catch (error) {
       late.unseal();
+      throw error;
+    }
+  }
+
+  /** A block that cannot be opened is as good as not written: the head keeps its samples, and writes them again. */
+  #openWritten({ ulid }: TsdbBlockMeta): HeldBlock {
+    try {
+      return this.#blocks.open(ulid);
+    } catch (error) {
+      deleteBlock(path.join(this.dir, ulid));
       throw error;
     }
   }

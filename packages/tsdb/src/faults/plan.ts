@@ -3,7 +3,7 @@
  * or the operation fails. The plan lies in shared memory, so that the storage worker's operations count too.
  *
  *   i32   0 operations that matched   1 the one that is hit, 0 for none   2 kinds, a bit each   3 places, a bit each
- *         4 action   5 errno   6 operations hit   7 phase, set by the program under test   8 length of the trace
+ *         4 action   5 errno   6 operations hit   7 phase, set by the program under test   8 length of the trace   9 whether the disk is well
  *   i32   trace from word 16 on: kind, place and phase of each operation, a byte each
  */
 
@@ -93,13 +93,22 @@ export class PlanMemory {
 
   set(plan: Plan | null): void {
     const words = this.#words;
-    words.fill(0, 0, 9);
+    words.fill(0, 0, 10);
     if (plan === null) return;
     words[2] = bits(plan.kinds, KINDS);
     words[3] = bits(plan.places, PLACES);
     words[4] = ACTIONS.indexOf(plan.action);
     words[5] = ERRNO[plan.code] ?? 0;
     words[1] = plan.nth;
+  }
+
+  /** From here on nothing fails and nothing is counted, until `rearm`. */
+  heal(): void {
+    this.#words[9] = 1;
+  }
+
+  rearm(): void {
+    this.#words[9] = 0;
   }
 
   set phase(phase: number) {
@@ -124,6 +133,7 @@ export class PlanMemory {
     const words = this.#words;
     const k = KINDS.indexOf(kind);
     const p = PLACES.indexOf(place);
+    if (words[9] === 1) return "none";
     const at = Atomics.add(words, 8, 1);
     if (at < TRACE_LENGTH) words[TRACE_AT + at] = k | (p << 8) | (this.phase << 16);
     const matches =
