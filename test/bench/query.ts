@@ -77,7 +77,7 @@ async function settle(systems: readonly System[]): Promise<void> {
   for (let last = used(); quiet < 3 && performance.now() < deadline; ) {
     await wait(1000);
     const now = used();
-    const isQuiet = now - last < 0.05 * systems.length;
+    const isQuiet = now - last < 0.1 * systems.length;
     quiet = isQuiet && systems.every((each) => each.inBlocks(Number(flags.hours))) ? quiet + 1 : 0;
     last = now;
   }
@@ -108,10 +108,10 @@ try {
     const lastMs = Math.floor(Date.now() / STEP_MS) * STEP_MS - STEP_MS + 3217;
     const urls = systems.flatMap(({ writeUrl }) => writeUrl ?? []);
     await writeHistory(urls, Number(flags.series), Number(flags.hours), lastMs);
+    await settle(systems);
     writeFileSync(written, JSON.stringify({ lastMs }));
   }
   const { lastMs } = JSON.parse(readFileSync(written, "utf8")) as { lastMs: number };
-  await settle(systems);
   if (only.includes("engine")) systems.unshift(startEngine(path.join(dir, "torus")));
   const asked = systems.filter(
     ({ name }) => only.includes("torus") || !name.startsWith("torus, receive"),
