@@ -222,3 +222,8 @@ export function children(expr: Expr): readonly Expr[] {
       return expr.param === null ? [expr.expr] : [expr.param, expr.expr];
   }
 }
+
+/** Without the parentheses around it. */
+export function unwrap(expr: Expr): Expr {
+  return expr.kind === "paren" ? unwrap(expr.expr) : expr;
+}

@@ -4,11 +4,13 @@ import { compareLabels, EMPTY_LABELS, type Histogram, type Queryable } from "@to
 import { warnings } from "./annotations.ts";
 import { type Expr, valueType } from "./ast.ts";
 import { type Column, type Grid, newColumn } from "./column.ts";
-import { Evaluation, type QueryScope, withNamesDropped } from "./evaluate.ts";
+import { Evaluation, withNamesDropped } from "./evaluate.ts";
 import type { Feature } from "./parse/parser.ts";
 import { parseExpr } from "./parse.ts";
 import { QueryExecutionError } from "./query-errors.ts";
+import type { QueryScope } from "./query-run.ts";
 import type { QueryResult, ResultSeries } from "./result.ts";
+import { rangeVector } from "./selectors.ts";
 import { stringOf } from "./string-argument.ts";
 
 export type EngineFeature = Feature | "promql-delayed-name-removal" | "use-start-timestamps";
@@ -66,7 +68,7 @@ export class Engine {
         return { type: "vector", series: seriesOf(columns, grid), ...rest() };
       }
       case "matrix":
-        return { type: "matrix", series: await run.rangeVector(expr, timeMs), ...rest() };
+        return { type: "matrix", series: await rangeVector(run, expr, timeMs), ...rest() };
     }
   }
 
