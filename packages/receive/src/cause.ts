@@ -20,6 +20,21 @@ export const Cause = {
 export type Cause = (typeof Cause)[keyof typeof Cause];
 export const CAUSES = 6;
 
+/** Which failure of a request's series is told, gravest for the sender first. */
+export const CAUSE_PRECEDENCE: readonly Cause[] = [
+  // Final: sending again changes nothing, whatever became of the other series.
+  Cause.CONFLICT,
+  Cause.BAD_REQUEST,
+  Cause.UNAVAILABLE,
+  Cause.INTERNAL,
+  Cause.LIMIT,
+];
+
+/** The one to tell of several. */
+export function gravest(causes: readonly Cause[]): Cause {
+  return CAUSE_PRECEDENCE.find((each) => causes.includes(each)) ?? Cause.STORED;
+}
+
 type Codes = { http: number; grpc: GrpcStatus; text: string };
 
 const CODES: Readonly<Record<Cause, Codes>> = {

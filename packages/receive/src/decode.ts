@@ -3,9 +3,12 @@
  * only until its series are stored and its forwarded messages are made.
  */
 
+import { zstdDecode } from "@torus/encoding";
 import { snappyDecode, WriteRequestBuffer } from "@torus/kernels";
-import { type Converted, convertRemoteWrite2 } from "./remote-write-2.ts";
 import { hasUnsortedSeries, sortedBody } from "./sorted-labels.ts";
+
+/** How a body is compressed: one snappy block, or Zstandard frames as vmagent sends them. */
+export type BodyEncoding = "snappy" | "zstd";
 
 /**
  * Runs `use` with the walked request, its series' labels sorted; the request is gone afterwards.
@@ -44,25 +47,32 @@ export function withSnappyRequest<T>(
   }
 }
 
-/**
- * The same for a body of remote write 2.0. `converted` tells how many histograms and exemplars it has.
- *
- * @throws {RemoteWrite2Error} besides.
- */
-export function withRemoteWrite2Request<T>(
+/** The body as it was before the sender compressed it; what the header of either form claims is checked first. */
+export function decodeBody(
   chunks: readonly Uint8Array[],
+  encoding: BodyEncoding,
   maxDecodedBytes: number,
+): Uint8Array {
+  const body = Buffer.concat(chunks);
+  // An empty body is an empty request, as Prometheus' encoder writes it.
+  if (body.length === 0) return body;
+  return encoding === "zstd"
+    ? zstdDecode(body, maxDecodedBytes)
+    : snappyDecode(body, maxDecodedBytes);
+}
+
+/** Runs `use` with a walked request of a decoded 1.0 body, its series' labels sorted. */
+export function withDecodedRequest<T>(
+  body: Uint8Array,
   tenant: Uint8Array | null,
-  use: (request: WriteRequestBuffer, converted: Converted) => T,
+  use: (request: WriteRequestBuffer) => T,
 ): T {
-  const decoded = snappyDecode(Buffer.concat(chunks), maxDecodedBytes);
-  const converted = convertRemoteWrite2(decoded, maxDecodedBytes);
-  return withRawRequest(converted.body, (request) => {
+  return withRawRequest(body, (request) => {
     request.walk(tenant);
-    if (!hasUnsortedSeries(request)) return use(request, converted);
+    if (!hasUnsortedSeries(request)) return use(request);
     return withRawRequest(sortedBody(request), (sorted) => {
       sorted.walk(tenant);
-      return use(sorted, converted);
+      return use(sorted);
     });
   });
 }

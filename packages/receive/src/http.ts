@@ -5,21 +5,27 @@
  */
 
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import { TLSSocket } from "node:tls";
+import { ZstdFrameError, ZstdTooLargeError } from "@torus/encoding";
 import { HashringBuildError, NoMatchingHashringError, TenantPatternError } from "@torus/hashring";
 import {
   BodyTooLargeError,
   SnappyCorruptError,
   TooManySeriesError,
   WriteBuffersExhaustedError,
+  type WriteRequestBuffer,
   WriteRequestMalformedError,
 } from "@torus/kernels";
 import { errorText, type Logger, mayUseTenant, type RawHandler } from "@torus/server";
 import { Cause, codesOf } from "./cause.ts";
-import { withRemoteWrite2Request, withSnappyRequest } from "./decode.ts";
+import { type BodyEncoding, decodeBody, withDecodedRequest, withSnappyRequest } from "./decode.ts";
+import type { Counted, Edge } from "./edge/edge.ts";
+import { TooManyClustersError } from "./edge/ha-tracker.ts";
+import { writeShaped } from "./edge/shaped-write.ts";
 import { type FairGate, GateFullError } from "./fair-gate.ts";
 import { LimitError, type Limiter } from "./limiter.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
-import { RemoteWrite2Error } from "./remote-write-2.ts";
+import { convertRemoteWrite2, RemoteWrite2Error } from "./remote-write-2.ts";
 import { samplesBySeries, totalSamples } from "./sample-counts.ts";
 import { checkTenantName, TenantNameError } from "./tenant-name.ts";
 import { type Tenants, TooManyTenantsError } from "./tenants.ts";
@@ -30,6 +36,8 @@ export type RemoteWriteHttpOptions = {
   tenants: Tenants | null;
   writer: Writer;
   tenantHeader: string;
+  /** The field of the client's certificate that names the tenant; "" for the header. */
+  certificateField: CertificateField | "";
   replicaHeader: string;
   /** Whether the replica header counts: only on a node that routes and stores, as in Thanos. */
   takesReplica: boolean;
@@ -39,12 +47,17 @@ export type RemoteWriteHttpOptions = {
   /** Bytes of all bodies that are being read. */
   maxPendingBytes: number;
   limiter: Limiter;
+  /** What series go through before they are placed. */
+  edge: Edge;
   gate: FairGate;
   metrics: ReceiveMetrics;
   log: Logger;
   /** Why nothing is taken now; undefined when ready. */
   notReady: () => string | undefined;
 };
+
+/** In Thanos' words. */
+export type CertificateField = "organization" | "organizationalUnit" | "commonName";
 
 const RETRY_AFTER_SECONDS = 5;
 
@@ -79,7 +92,8 @@ export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler 
       }
       if (result.cause === Cause.LIMIT) metrics.headSeriesLimited.inc({ tenant });
       if (checked.version === 2) writtenHeaders(response, result);
-      status = codesOf(result.cause).http;
+      // As other HA trackers answer: taken, and not stored.
+      status = result.isDuplicate === true ? 202 : codesOf(result.cause).http;
       message = result.message;
     } catch (error) {
       status = statusOf(error);
@@ -98,25 +112,47 @@ export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler 
   };
 }
 
-type Checked = { tenant: string; version: 1 | 2 };
+type Checked = { tenant: string; version: 1 | 2; encoding: BodyEncoding };
 
 /** @throws {RefusedError | TenantNameError} */
 function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage): Checked {
   const reason = options.notReady();
   if (reason !== undefined) throw new RefusedError(503, `component is not ready: ${reason}`);
   const version = versionOf(request.headers);
-  checkContentEncoding(request.headers["content-encoding"]);
-  const tenant = header(request, options.tenantHeader) || options.defaultTenant;
+  const encoding = bodyEncoding(request.headers["content-encoding"]);
+  const tenant = tenantOf(options, request);
   checkTenantName(tenant);
-  if (!mayUseTenant(request, tenant)) {
-    throw new RefusedError(403, `not allowed to write for tenant ${tenant}`);
-  }
+  checkMayWrite(request, tenant);
   const declared = request.headers["content-length"];
   if (declared !== undefined) options.limiter.checkSize(tenant, Number(declared));
   if (declared !== undefined && Number(declared) > options.maxRequestBytes) {
     throw new RefusedError(413, tooLarge(options.maxRequestBytes));
   }
-  return { tenant, version };
+  return { tenant, version, encoding };
+}
+
+/** @throws {RefusedError} */
+function tenantOf(
+  { certificateField, tenantHeader, defaultTenant }: RemoteWriteHttpOptions,
+  request: IncomingMessage,
+): string {
+  if (certificateField === "") return header(request, tenantHeader) || defaultTenant;
+  const { socket } = request;
+  const certificate = socket instanceof TLSSocket ? socket.getPeerCertificate() : undefined;
+  const value = certificate?.subject?.[SUBJECT_FIELDS[certificateField]];
+  const tenant = Array.isArray(value) ? value[0] : value;
+  if (tenant === undefined || tenant === "") {
+    throw new RefusedError(400, `the client's certificate has no ${certificateField}`);
+  }
+  return tenant;
+}
+
+const SUBJECT_FIELDS = { organization: "O", organizationalUnit: "OU", commonName: "CN" } as const;
+
+/** @throws {RefusedError} */
+function checkMayWrite(request: IncomingMessage, tenant: string): void {
+  if (mayUseTenant(request, tenant)) return;
+  throw new RefusedError(403, `not allowed to write for tenant ${tenant}`);
 }
 
 function tooLarge(limit: number): string {
@@ -165,9 +201,11 @@ function writtenHeaders(response: ServerResponse, result: WriteResult): void {
   response.setHeader("x-prometheus-remote-write-exemplars-written", 0);
 }
 
-function checkContentEncoding(encoding: string | undefined): void {
-  if (encoding === undefined || encoding === "" || encoding.toLowerCase() === "snappy") return;
-  throw new RefusedError(415, `content encoding ${encoding} is not supported, want snappy`);
+function bodyEncoding(encoding: string | undefined): BodyEncoding {
+  const name = encoding?.toLowerCase() ?? "";
+  if (name === "" || name === "snappy") return "snappy";
+  if (name === "zstd") return "zstd";
+  throw new RefusedError(415, `content encoding ${encoding} is not supported, want snappy or zstd`);
 }
 
 function header(request: IncomingMessage, name: string): string {
@@ -178,26 +216,46 @@ function header(request: IncomingMessage, name: string): string {
 async function receive(
   options: RemoteWriteHttpOptions,
   request: IncomingMessage,
-  { tenant, version }: Checked,
+  checked: Checked,
   pending: { bytes: number },
 ): Promise<WriteResult> {
-  const { tenants, writer, maxRequestBytes, replicaHeader, takesReplica } = options;
+  const { tenants, writer, maxRequestBytes, replicaHeader, takesReplica, limiter, edge } = options;
+  const { tenant, version, encoding } = checked;
   const replica = takesReplica ? replicaNumber(header(request, replicaHeader)) : 0;
-  const { limiter } = options;
   const { chunks, release } = await readBody(request, tenant, options, pending);
   try {
-    const local = await tenants?.get(tenant);
+    const isShaped = edge.isActive(tenant);
+    const local = isShaped ? undefined : await tenants?.get(tenant);
     limiter.takeRate(tenant, "bytes", lengthOf(chunks));
-    const bytes = Buffer.from(tenant);
+    const check = (bodyLength: number, { series, samples, histograms }: Counted) => {
+      limiter.checkSize(tenant, bodyLength);
+      limiter.checkContent(tenant, series, samples + histograms);
+      limiter.takeRate(tenant, "samples", samples + histograms);
+    };
+    const use = (walked: WriteRequestBuffer): Promise<WriteResult> => {
+      const counts = samplesBySeries(walked);
+      const samples = totalSamples(counts);
+      check(walked.bodyLength, { series: walked.count, samples, histograms: 0, exemplars: 0 });
+      return writer.write(walked, { name: tenant, bytes: Buffer.from(tenant), local }, replica);
+    };
+    let outcome: Promise<WriteResult>;
+    if (!isShaped && version === 1 && encoding === "snappy") {
+      outcome = withSnappyRequest(chunks, maxRequestBytes, null, use);
+    } else {
+      let body = decodeBody(chunks, encoding, maxRequestBytes);
+      if (version === 2) body = convertRemoteWrite2(body, maxRequestBytes).body;
+      if (isShaped) {
+        const { length } = body;
+        return await writeShaped(
+          options,
+          { body, tenant, replica },
+          (received) => check(length, received),
+          (named) => checkMayWrite(request, named),
+        );
+      }
+      outcome = withDecodedRequest(body, null, use);
+    }
     // The bodies are let go before the answer: only what is forwarded is held until then.
-    const withRequest = version === 2 ? withRemoteWrite2Request : withSnappyRequest;
-    const outcome = withRequest(chunks, maxRequestBytes, null, (walked) => {
-      limiter.checkSize(tenant, walked.bodyLength);
-      const samples = totalSamples(samplesBySeries(walked));
-      limiter.checkContent(tenant, walked.count, samples);
-      limiter.takeRate(tenant, "samples", samples);
-      return writer.write(walked, { name: tenant, bytes, local }, replica);
-    });
     release();
     return await outcome;
   } finally {
@@ -256,7 +314,15 @@ function statusOf(error: unknown): number {
   if (error instanceof RefusedError || error instanceof LimitError) return error.status;
   if (error instanceof GateFullError) return 503;
   if (
+    error instanceof BodyTooLargeError ||
+    error instanceof ZstdTooLargeError ||
+    error instanceof TooManySeriesError
+  ) {
+    return 413;
+  }
+  if (
     error instanceof SnappyCorruptError ||
+    error instanceof ZstdFrameError ||
     error instanceof WriteRequestMalformedError ||
     error instanceof RemoteWrite2Error ||
     error instanceof TenantNameError ||
@@ -264,8 +330,7 @@ function statusOf(error: unknown): number {
   ) {
     return 400;
   }
-  if (error instanceof BodyTooLargeError || error instanceof TooManySeriesError) return 413;
-  if (error instanceof TooManyTenantsError) return 429;
+  if (error instanceof TooManyTenantsError || error instanceof TooManyClustersError) return 429;
   if (error instanceof WriteBuffersExhaustedError || error instanceof NoHashringError) return 503;
   if (
     error instanceof NoMatchingHashringError ||
@@ -291,7 +356,7 @@ function answer(
     response.once("finish", () => request.destroy());
   }
   response.statusCode = status;
-  if (status === 204) {
+  if (status < 300) {
     response.end();
     return;
   }

@@ -3,6 +3,7 @@
  * when the bucket is full, so that a request larger than a second's worth is slow and not impossible.
  */
 
+import type { LabelLimits } from "./edge/label-limits.ts";
 import { Limits, type TenantLimits } from "./limits.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
 import type { Tenants } from "./tenants.ts";
@@ -41,6 +42,12 @@ export class Limiter {
 
   of(tenant: string): TenantLimits {
     return this.#limits.of(tenant);
+  }
+
+  /** Null where the tenant has none. */
+  labelLimits(tenant: string): LabelLimits | null {
+    const { labels } = this.of(tenant);
+    return labels.count + labels.nameLength + labels.valueLength > 0 ? labels : null;
   }
 
   apply(limits: Limits, tenants: Tenants | null): void {

@@ -38,6 +38,7 @@ write:
     headSeries: 1000,
     samplesPerSecond: 5,
     bytesPerSecond: 0,
+    labels: { count: 0, nameLength: 0, valueLength: 0 },
   });
   expect(limits.of("b")).toMatchObject({ series: 10, samplesPerSecond: 0 });
 });

@@ -7,13 +7,15 @@
  *         request: {size_bytes_limit: 0, series_limit: 0, samples_limit: 0}
  *         head_series_limit: 0
  *         rate: {samples_per_second: 0, bytes_per_second: 0}
+        labels: {names_per_series_limit: 0, name_length_limit: 0, value_length_limit: 0}
  *       tenants: {some-tenant: {head_series_limit: 100}}
  *
- * 0 is no limit; what a tenant does not set is the default's. Keys that nobody knows are errors. The head's series
+ * 0 is no limit; lengths are bytes of UTF-8; what a tenant does not set is the default's. Keys that nobody knows are errors. The head's series
  * are counted here and exactly, so the keys of Thanos' meta-monitoring are read and need no server.
  */
 
 import { parse } from "yaml";
+import type { LabelLimits } from "./edge/label-limits.ts";
 
 export type TenantLimits = {
   sizeBytes: number;
@@ -22,6 +24,7 @@ export type TenantLimits = {
   headSeries: number;
   samplesPerSecond: number;
   bytesPerSecond: number;
+  labels: LabelLimits;
 };
 
 export class LimitsConfigError extends Error {
@@ -38,6 +41,7 @@ export const NO_LIMITS: TenantLimits = {
   headSeries: 0,
   samplesPerSecond: 0,
   bytesPerSecond: 0,
+  labels: { count: 0, nameLength: 0, valueLength: 0 },
 };
 
 export class Limits {
@@ -105,13 +109,19 @@ function section(value: unknown, at: string, keys: readonly string[] | null): Se
 }
 
 function tenantLimits(value: unknown, at: string, fallback: TenantLimits): TenantLimits {
-  const own = section(value, at, ["request", "head_series_limit", "rate"]);
+  const own = section(value, at, ["request", "head_series_limit", "rate", "labels"]);
   const requestAt = `${at}.request`;
   const rateAt = `${at}.rate`;
   const request = section(own.request, requestAt, [
     "size_bytes_limit",
     "series_limit",
     "samples_limit",
+  ]);
+  const labelsAt = `${at}.labels`;
+  const labels = section(own.labels, labelsAt, [
+    "names_per_series_limit",
+    "name_length_limit",
+    "value_length_limit",
   ]);
   const rate = section(own.rate, rateAt, ["samples_per_second", "bytes_per_second"]);
   return {
@@ -121,6 +131,11 @@ function tenantLimits(value: unknown, at: string, fallback: TenantLimits): Tenan
     headSeries: limit(own, at, "head_series_limit", fallback.headSeries),
     samplesPerSecond: limit(rate, rateAt, "samples_per_second", fallback.samplesPerSecond),
     bytesPerSecond: limit(rate, rateAt, "bytes_per_second", fallback.bytesPerSecond),
+    labels: {
+      count: limit(labels, labelsAt, "names_per_series_limit", fallback.labels.count),
+      nameLength: limit(labels, labelsAt, "name_length_limit", fallback.labels.nameLength),
+      valueLength: limit(labels, labelsAt, "value_length_limit", fallback.labels.valueLength),
+    },
   };
 }
 

@@ -16,8 +16,8 @@ import {
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { CAUSES } from "./cause.ts";
-import { withRawRequest, withRemoteWrite2Request, withSnappyRequest } from "./decode.ts";
-import { RemoteWrite2Error } from "./remote-write-2.ts";
+import { decodeBody, withDecodedRequest, withRawRequest, withSnappyRequest } from "./decode.ts";
+import { convertRemoteWrite2, RemoteWrite2Error } from "./remote-write-2.ts";
 import { forwardedRequest, routeRequest } from "./route.ts";
 import { decodeVerdicts, encodeVerdicts } from "./verdicts.ts";
 
@@ -64,12 +64,17 @@ const ring = new Hashring(parseHashrings('[{"endpoints":["a:1","b:1","c:1"]}]'),
   replicationFactor: 2,
 });
 const tenant = Buffer.from("t");
+
+const withVersion2: typeof withSnappyRequest = (chunks, maxBytes, name, use) => {
+  const { body } = convertRemoteWrite2(decodeBody(chunks, "snappy", maxBytes), maxBytes);
+  return withDecodedRequest(body, name, use);
+};
 const RUNS = { numRuns: 5000 };
 
 test.each(["rw1/", "rw2/"])(
   "mutated bodies %s are routed or refused, and leave no memory behind",
   (version) => {
-    const decode = version === "rw1/" ? withSnappyRequest : withRemoteWrite2Request;
+    const decode = version === "rw1/" ? withSnappyRequest : withVersion2;
     const use = (bytes: Uint8Array) =>
       expectExpected(() =>
         decode([snappyEncode(bytes)], 1 << 20, tenant, (request) => {

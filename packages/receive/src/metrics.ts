@@ -104,6 +104,29 @@ export function createReceiveMetrics(registry: Registry) {
       labelNames: ["tenant"],
       registers,
     }),
+    haElections: new Counter({
+      name: "torus_receive_ha_elected_replica_changes_total",
+      help: "How often another replica of an HA pair was elected, counted by the owner of its cluster.",
+      labelNames: ["tenant", "cluster"],
+      registers,
+    }),
+    haOwnerAway: new Counter({
+      name: "torus_receive_ha_owner_unavailable_total",
+      help: "Elections of HA pairs made without the owner of their cluster, which did not answer.",
+      registers,
+    }),
+    haDeduplicated: new Counter({
+      name: "torus_receive_ha_deduplicated_samples_total",
+      help: "Samples that were dropped because another replica of their HA pair is listened to.",
+      labelNames: ["tenant", "cluster"],
+      registers,
+    }),
+    relabelDropped: new Counter({
+      name: "torus_receive_relabel_dropped_series_total",
+      help: "Series of requests that relabelling rules dropped.",
+      labelNames: ["tenant"],
+      registers,
+    }),
     limitsReloads: new Counter({
       name: "thanos_receive_limits_config_reload_total",
       help: "How many times the limit configuration was reloaded.",

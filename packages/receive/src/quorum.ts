@@ -4,22 +4,12 @@
  * change nothing.
  */
 
-import { CAUSES, Cause } from "./cause.ts";
+import { CAUSE_PRECEDENCE, CAUSES, Cause, gravest } from "./cause.ts";
 
 /** Copies that must be stored. With two copies one is enough, as in Thanos: a dead node must not stop writes. */
 export function writeQuorum(copies: number): number {
   return copies === 2 ? 1 : Math.floor(copies / 2) + 1;
 }
-
-/** Which failure of a request's series is told, gravest for the sender first. */
-const PRECEDENCE: readonly Cause[] = [
-  // Final: sending again changes nothing, whatever became of the other series.
-  Cause.CONFLICT,
-  Cause.BAD_REQUEST,
-  Cause.UNAVAILABLE,
-  Cause.INTERNAL,
-  Cause.LIMIT,
-];
 
 export class WriteDecision {
   /** Resolves when every series is decided. */
@@ -116,13 +106,13 @@ export class WriteDecision {
       const cause = (this.#verdicts[i] as number) - 1;
       bySeries[cause] = (bySeries[cause] as number) + 1;
     }
-    const cause = PRECEDENCE.find((each) => (bySeries[each] as number) > 0) ?? Cause.STORED;
-    return { cause, bySeries };
+    const causes = [...bySeries.keys()].filter((each) => (bySeries[each] as number) > 0);
+    return { cause: gravest(causes as Cause[]), bySeries };
   }
 
   /** The cause that a quorum of copies failed with, "unavailable" when none did. */
   #reason(at: number): Cause {
-    for (const cause of PRECEDENCE) {
+    for (const cause of CAUSE_PRECEDENCE) {
       if ((this.#counts[at + cause] as number) >= this.#quorum) return cause;
     }
     return Cause.UNAVAILABLE;

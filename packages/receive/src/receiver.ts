@@ -18,10 +18,13 @@ import {
 } from "@torus/server";
 import { type StoreSource, storeMethods } from "@torus/store";
 import type { Registry } from "prom-client";
+import { Edge } from "./edge/edge.ts";
+import { followRelabel } from "./edge/follow-relabel.ts";
+import { HaElector } from "./edge/ha-elector.ts";
 import { FairGate } from "./fair-gate.ts";
 import { ForwardedSeries } from "./forwarded-series.ts";
 import { remoteWriteMethods } from "./grpc.ts";
-import { remoteWriteHandler } from "./http.ts";
+import { type CertificateField, remoteWriteHandler } from "./http.ts";
 import { Limiter } from "./limiter.ts";
 import { parseLimits } from "./limits.ts";
 import { createReceiveMetrics, type ReceiveMetrics, registerTenantMetrics } from "./metrics.ts";
@@ -53,12 +56,26 @@ export type ReceiverOptions = {
   connect: (address: string) => DuplexGrpcClient;
   http: {
     tenantHeader: string;
+    certificateField: CertificateField | "";
     replicaHeader: string;
     maxRequestBytes: number;
     maxPendingBytes: number;
   };
   tenants: Omit<TenantsOptions, "ringLabels" | "seriesLimit" | "now" | "log">;
   limits: { source: ConfigSource; refreshMs: number };
+  edge: {
+    relabel: ConfigSource;
+    relabelRefreshMs: number;
+    /** Its value becomes the tenant; "" for none. */
+    splitTenantLabel: string;
+    /** Null where HA pairs are not told apart. */
+    ha: {
+      clusterLabel: string;
+      replicaLabel: string;
+      failoverMs: number;
+      maxClusters: number;
+    } | null;
+  };
   /** Milliseconds between two rounds of cutting, shipping and retention. */
   maintenanceMs: number;
   metrics: Registry;
@@ -76,6 +93,8 @@ export type Receiver = {
   checkHashrings(): Promise<void>;
   /** Looks at the limits file now. */
   checkLimits(): Promise<void>;
+  /** Looks at the relabelling rules' file now. */
+  checkRelabel(): Promise<void>;
   /** Nothing more is taken: answers 503 and UNAVAILABLE. */
   drain(): void;
   /** Ends all; with a bucket, what is in the heads is cut and shipped first. */
@@ -94,6 +113,11 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     random: Math.random,
   });
   const forwarded = new ForwardedSeries(now, (slot) => peers.forget(slot));
+  const { ha } = options.edge;
+  const elector =
+    ha === null
+      ? null
+      : new HaElector({ ...ha, localEndpoint, connect: options.connect, metrics, log, now });
   const ring = await RingSource.open({
     source: options.hashrings,
     algorithm: options.algorithm,
@@ -102,7 +126,11 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     metrics,
     log,
     now,
-    onRing: (next) => peers.keep(new Set(next.endpoints.map(({ address }) => address))),
+    onRing: (next) => {
+      const addresses = next.endpoints.map(({ address }) => address);
+      peers.keep(new Set(addresses));
+      elector?.setRing(addresses);
+    },
   });
   const mode: ReceiveMode =
     ring === null ? "IngestorOnly" : localEndpoint === "" ? "RouterOnly" : "RouterIngestor";
@@ -113,13 +141,17 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
   parts.push(() => {
     peers.close();
     forwarded.close();
+    elector?.close();
   });
   if (ring !== null) parts.push(() => ring.stop());
 
   const limiter = new Limiter(metrics, now);
   let tenants: Tenants | null = null;
   let limits: Awaited<ReturnType<typeof followLimits>>;
+  let relabel: Awaited<ReturnType<typeof followRelabel>>;
   try {
+    relabel = await followRelabel(options.edge.relabel, options.edge.relabelRefreshMs, log);
+    parts.push(() => relabel.stop());
     limits = await followLimits(options, limiter, metrics, () => tenants);
     parts.push(() => limits.stop());
     if (mode !== "RouterOnly") {
@@ -134,6 +166,13 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
   }
   if (tenants !== null) parts.push(maintenance(tenants, options));
 
+  const edge = new Edge({
+    relabel: relabel.current,
+    splitTenantLabel: options.edge.splitTenantLabel,
+    ha: ha === null || elector === null ? null : { ...ha, elector },
+    labelLimits: (tenant) => limiter.labelLimits(tenant),
+    maxBytes: options.http.maxRequestBytes,
+  });
   const gate = new FairGate(() => limiter.maxConcurrency, MOST_WAITING);
 
   let reason: string | undefined;
@@ -155,6 +194,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     tenants,
     grpcMethods: {
       ...remoteWriteMethods(common),
+      ...elector?.grpcMethods,
       ...(tenants === null ? {} : recordMethods({ tenants, notReady })),
       ...storeMethods({
         componentType: "receive",
@@ -168,12 +208,14 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
       ...common,
       ...options.http,
       limiter,
+      edge,
       gate,
       takesReplica: mode === "RouterIngestor",
       log,
     }),
     checkHashrings: async () => ring?.check(),
     checkLimits: () => limits.check(),
+    checkRelabel: () => relabel.check(),
     drain: () => {
       reason = "shutting down";
     },

@@ -64,6 +64,7 @@ export class Node {
       connect: (address) => createGrpcClient(address, { maxMessageBytes: 1 << 20 }),
       http: {
         tenantHeader: "THANOS-TENANT",
+        certificateField: "",
         replicaHeader: "THANOS-REPLICA",
         maxRequestBytes: 1 << 20,
         maxPendingBytes: 8 << 20,
@@ -85,6 +86,12 @@ export class Node {
         ...tenants,
       },
       limits: { source: { file: "", inline: "" }, refreshMs: 60_000 },
+      edge: {
+        relabel: { file: "", inline: "" },
+        relabelRefreshMs: 60_000,
+        splitTenantLabel: "",
+        ha: null,
+      },
       maintenanceMs: 600_000,
       metrics: this.metrics,
       log: quiet,

@@ -27,6 +27,8 @@ export type WriteResult = {
   samples: number;
   /** Floats and native histograms that a quorum stored. */
   written: { samples: number; histograms: number };
+  /** All series are copies of an HA pair's replica that is not listened to. */
+  isDuplicate?: boolean;
 };
 
 /** A replica number from outside that the replication factor does not have. */

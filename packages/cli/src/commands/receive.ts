@@ -55,6 +55,15 @@ const receiveFlags = {
     "receive.tenant-header": flag.string("Header that names the tenant.", {
       default: "THANOS-TENANT",
     }),
+    "receive.tenant-certificate-field": flag.choice(
+      "Field of the client's certificate that names the tenant, instead of the header.",
+      ["", "organization", "organizationalUnit", "commonName"],
+      { default: "" },
+    ),
+    "receive.split-tenant-label-name": flag.string(
+      "Label whose value becomes the tenant of a series; it is taken away.",
+      { default: "" },
+    ),
     "receive.replica-header": flag.string("Header with the number of the copy to write.", {
       default: "THANOS-REPLICA",
     }),
@@ -74,6 +83,36 @@ const receiveFlags = {
     }),
     "receive.limits-config-reload-timer": flag.duration("Time between two looks at the limits.", {
       default: "1s",
+      hidden: true,
+    }),
+    "receive.relabel-config-file": flag.string(
+      "Path of relabelling rules for what is written over HTTP; it is followed.",
+      { default: "", placeholder: "FILE" },
+    ),
+    "receive.relabel-config": flag.string("The rules as YAML, instead of a file.", {
+      default: "",
+      placeholder: "YAML",
+    }),
+    "receive.relabel-config-reload-timer": flag.duration("Time between two looks at the rules.", {
+      default: "1s",
+      hidden: true,
+    }),
+    "receive.ha-tracker": flag.boolean(
+      "Take the samples of one replica of each HA pair of Prometheus servers.",
+    ),
+    "receive.ha-tracker.cluster-label": flag.string("Label that names an HA pair.", {
+      default: "cluster",
+    }),
+    "receive.ha-tracker.replica-label": flag.string(
+      "Label that names the server of a pair; it is taken away.",
+      { default: "__replica__" },
+    ),
+    "receive.ha-tracker.failover-timeout": flag.duration(
+      "Silence of the elected server after which another one is taken.",
+      { default: "30s" },
+    ),
+    "receive.ha-tracker.max-clusters": flag.integer("HA pairs that are remembered at most.", {
+      default: "100000",
       hidden: true,
     }),
     "receive.max-request-size": flag.bytes("Largest request taken, compressed and decoded.", {
@@ -202,6 +241,7 @@ export const receive = defineCommand({
           createGrpcClient(address, { maxMessageBytes: config["grpc-max-message-size"] }),
         http: {
           tenantHeader: config["receive.tenant-header"],
+          certificateField: config["receive.tenant-certificate-field"],
           replicaHeader: config["receive.replica-header"],
           maxRequestBytes,
           maxPendingBytes: config["receive.max-pending-size"],
@@ -236,6 +276,22 @@ export const receive = defineCommand({
             inline: config["receive.limits-config"],
           },
           refreshMs: config["receive.limits-config-reload-timer"],
+        },
+        edge: {
+          relabel: {
+            file: config["receive.relabel-config-file"],
+            inline: config["receive.relabel-config"],
+          },
+          relabelRefreshMs: config["receive.relabel-config-reload-timer"],
+          splitTenantLabel: config["receive.split-tenant-label-name"],
+          ha: !config["receive.ha-tracker"]
+            ? null
+            : {
+                clusterLabel: config["receive.ha-tracker.cluster-label"],
+                replicaLabel: config["receive.ha-tracker.replica-label"],
+                failoverMs: config["receive.ha-tracker.failover-timeout"],
+                maxClusters: config["receive.ha-tracker.max-clusters"],
+              },
         },
         maintenanceMs: Math.min(MOST_MAINTENANCE_MS, Math.max(500, blockDurationMs / 20)),
         metrics,
