@@ -12,21 +12,25 @@ const STALL_MS = 30_000;
 export type Answer = {
   status: number;
   contentType: string;
+  /** What the parts are packed with already; then they are sent as they are. */
+  contentEncoding?: string | null;
   parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 };
 
 export async function send(
   request: Request,
   response: ServerResponse,
-  { status, contentType, parts }: Answer,
+  { status, contentType, contentEncoding = null, parts }: Answer,
 ): Promise<void> {
   response.statusCode = status;
-  const encoding = accepted(request.headers["accept-encoding"]);
+  const isPackable = contentEncoding === null && !contentType.includes("protobuf");
+  const encoding = isPackable ? accepted(request.headers["accept-encoding"]) : null;
   const iterator = allOf(parts);
   try {
     const first = await iterator.next();
     const second = first.done === true ? first : await iterator.next();
     response.setHeader("content-type", contentType);
+    if (contentEncoding !== null) response.setHeader("content-encoding", contentEncoding);
     response.appendHeader("vary", "Accept-Encoding");
     const head = first.done === true ? new Uint8Array(0) : first.value;
     if (second.done === true && (encoding === null || head.length < MIN_COMPRESSED)) {

@@ -9,11 +9,13 @@ import { send } from "./answer.ts";
 import { ApiError, apiError } from "./api-error.ts";
 import {
   type DataRequest,
+  federateRequest,
   instantRequest,
   labelNamesRequest,
   labelValuesRequest,
   type RequestDefaults,
   rangeRequest,
+  readRequest,
   seriesRequest,
   statisticsRequest,
   textRequest,
@@ -23,6 +25,7 @@ import { featuresJson } from "./features.ts";
 import { answer, errorAnswer } from "./json-writer.ts";
 import { Parameters } from "./parameters.ts";
 import type { TaskAnswer, TaskRunner } from "./query-job.ts";
+import { MAX_READ_REQUEST_BYTES } from "./remote-read.ts";
 import { buildInfoJson, type ProcessInfo, runtimeInfoJson } from "./status.ts";
 
 export type ApiOptions = RequestDefaults & {
@@ -42,6 +45,10 @@ export type ApiOptions = RequestDefaults & {
 /** As many as Go's forms take. */
 const MAX_FORM_BYTES = "10mb";
 
+/** What differs beside the JSON API: a body that is no form, errors as plain text. */
+type RouteKind = { isRawBody: boolean; isPlain: boolean };
+const JSON_API: RouteKind = { isRawBody: false, isPlain: false };
+
 /** One request: its parameters and what ends it. */
 type ApiCall = {
   request: Request;
@@ -56,8 +63,13 @@ type Handler = (call: ApiCall) => Promise<TaskAnswer> | string;
 
 export function mountApi(app: Express, options: ApiOptions): void {
   const form = express.text({ type: "application/x-www-form-urlencoded", limit: MAX_FORM_BYTES });
-  const route = (methods: readonly ("GET" | "POST" | "PUT")[], path: string, handler: Handler) => {
-    app.all(`/api/v1/${path}`, (request, response) => {
+  const route = (
+    methods: readonly ("GET" | "POST" | "PUT")[],
+    path: string,
+    handler: Handler,
+    kind: RouteKind = JSON_API,
+  ) => {
+    app.all(path.startsWith("/") ? path : `/api/v1/${path}`, (request, response) => {
       if (request.method === "OPTIONS") {
         cors(request, response, options);
         response.status(204).end();
@@ -65,11 +77,12 @@ export function mountApi(app: Express, options: ApiOptions): void {
         response.setHeader("allow", [...methods, "OPTIONS"].join(", "));
         response.status(405).type("text/plain").send("Method Not Allowed\n");
       } else if (request.method === "POST") {
-        form(request, response, (error: unknown) => {
-          if (error === undefined) void answerOne(request, response, options, handler);
-          else void fail(request, response, formError(error));
+        const read = kind.isRawBody ? readBody : form;
+        read(request, response, (error: unknown) => {
+          if (error === undefined) void answerOne(request, response, options, handler, kind);
+          else void fail(request, response, formError(error), kind);
         });
-      } else void answerOne(request, response, options, handler);
+      } else void answerOne(request, response, options, handler, kind);
     });
   };
   const data =
@@ -88,6 +101,8 @@ export function mountApi(app: Express, options: ApiOptions): void {
   route(["GET", "POST"], "parse_query", data(textRequest("parse")));
   route(["GET", "POST"], "query_exemplars", data(textRequest("exemplars")));
   route(["GET"], "status/tsdb", data(statisticsRequest));
+  route(["GET"], "/federate", data(federateRequest), { isRawBody: false, isPlain: true });
+  route(["POST"], "read", data(readRequest), { isRawBody: true, isPlain: true });
   route(["GET"], "metadata", ({ parameters }) => noMetadata(parameters));
   route(["GET"], "rules", ({ parameters }) => noRules(parameters));
   for (const [path, json] of Object.entries(CONSTANT_ANSWERS)) route(["GET"], path, () => json);
@@ -112,6 +127,7 @@ async function answerOne(
   response: Response,
   options: ApiOptions,
   handler: Handler,
+  kind: RouteKind,
 ): Promise<void> {
   cors(request, response, options);
   const left = new AbortController();
@@ -144,16 +160,21 @@ async function answerOne(
       });
       return;
     }
-    const { contentType, warned, parts } = found;
+    const { warned, ...rest } = found;
     if (warned) response.setHeader("cache-control", "no-store");
-    await send(request, response, { status: 200, contentType, parts });
+    await send(request, response, { status: 200, ...rest });
   } catch (error) {
-    await fail(request, response, apiError(left.signal.aborted ? left.signal.reason : error));
+    await fail(request, response, apiError(left.signal.aborted ? left.signal.reason : error), kind);
   }
 }
 
 /** An answer that has begun can only be cut off: the client sees that it is not whole. */
-async function fail(request: Request, response: Response, error: ApiError): Promise<void> {
+async function fail(
+  request: Request,
+  response: Response,
+  error: ApiError,
+  { isPlain }: RouteKind,
+): Promise<void> {
   if (response.headersSent) {
     response.destroy();
     return;
@@ -162,8 +183,8 @@ async function fail(request: Request, response: Response, error: ApiError): Prom
   try {
     await send(request, response, {
       status: error.status,
-      contentType: "application/json",
-      parts: [errorAnswer(error.type, error.message)],
+      contentType: isPlain ? "text/plain; charset=utf-8" : "application/json",
+      parts: [isPlain ? Buffer.from(`${error.message}\n`) : errorAnswer(error.type, error.message)],
     });
   } catch {
     // Whoever cannot be told why does not get an answer either.
@@ -171,7 +192,27 @@ async function fail(request: Request, response: Response, error: ApiError): Prom
   }
 }
 
-/** What is wrong with the form of a POST. */
+/** Of any content encoding, as `request.body`. @param done Told of an error. */
+function readBody(request: Request, _: Response, done: (error?: unknown) => void): void {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  request.on("data", (chunk: Buffer) => {
+    size += chunk.length;
+    if (size <= MAX_READ_REQUEST_BYTES) chunks.push(chunk);
+    else chunks.length = 0;
+  });
+  request.once("error", done);
+  request.once("end", () => {
+    request.body = Buffer.concat(chunks);
+    if (size <= MAX_READ_REQUEST_BYTES) done();
+    else
+      done(
+        new Error(`the body has ${size} bytes, of which there may be ${MAX_READ_REQUEST_BYTES}`),
+      );
+  });
+}
+
+/** What is wrong with the body of a POST. */
 function formError(error: unknown): ApiError {
   const message = error instanceof Error ? error.message : String(error);
   return new ApiError("bad_data", `error parsing form values: ${message}`);

@@ -4,6 +4,7 @@ import type { Matcher } from "@torus/model";
 import type { Request } from "express";
 import { ApiError, badParameter } from "./api-error.ts";
 import type { TextTask } from "./expression-endpoints.ts";
+import { nameEscaping } from "./federate.ts";
 import {
   MAX_TIME,
   MIN_TIME,
@@ -117,6 +118,32 @@ export const statisticsRequest: DataRequest = (parameters, request, defaults) =>
   return {
     ...dataOptions(parameters, request, defaults, 0),
     task: { kind: "statistics", selectors, mint, maxt, limit },
+  };
+};
+
+export const federateRequest: DataRequest = (parameters, request, defaults) => {
+  const wanted = dataOptions(parameters, request, defaults, 0);
+  return {
+    ...wanted,
+    // Whoever stores the answer cannot tell that it is half of one.
+    data: { ...wanted.data, partialResponse: parameters.boolean("partial_response", false) },
+    task: {
+      kind: "federate",
+      selectors: parameters.all("match[]"),
+      nowMs: defaults.now(),
+      lookbackMs: defaults.lookbackDeltaMs,
+      escaping: nameEscaping(request.get("accept") ?? ""),
+    },
+  };
+};
+
+export const readRequest: DataRequest = (parameters, request, defaults) => {
+  const wanted = dataOptions(parameters, request, defaults, 0);
+  const body: unknown = request.body;
+  return {
+    ...wanted,
+    data: { ...wanted.data, partialResponse: false },
+    task: { kind: "read", body: body instanceof Uint8Array ? body : new Uint8Array(0) },
   };
 };
 

@@ -3,7 +3,9 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { labelsFromObject } from "@torus/model";
+import { ByteWriter, snappyDecode, snappyEncode } from "@torus/encoding";
+import { labelsFromObject, Matcher } from "@torus/model";
+import { bytesField, int64Field, writeMatchers } from "@torus/protocol";
 import { createGrpcJsClient, createHttpMetrics, GrpcServer, HttpServer } from "@torus/server";
 import { EndpointSet, storeMethods } from "@torus/store";
 import { freePorts, startProcess } from "@torus/testkit";
@@ -314,3 +316,43 @@ test.skipIf(!hasPrometheus).each(["gzip", "deflate", "deflate, gzip", "gzip, def
     expect(a.encoding).not.toBeNull();
   },
 );
+
+function readRequest(type: number): Uint8Array {
+  const out = new ByteWriter();
+  for (const name of ["up", "odd", "nothing"]) {
+    const query = new ByteWriter();
+    int64Field(query, 1, START);
+    int64Field(query, 2, START + 3_600_000);
+    writeMatchers(query, 3, [new Matcher("=", "__name__", name)]);
+    bytesField(out, 1, query.written);
+  }
+  int64Field(out, 2, type);
+  return snappyEncode(out.written);
+}
+
+async function readAnswer(base: string, type: number) {
+  const response = await fetch(`${base}/api/v1/read`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/x-protobuf",
+      "content-encoding": "snappy",
+      "x-prometheus-remote-read-version": "0.1.0",
+    },
+    body: readRequest(type),
+  });
+  const body = new Uint8Array(await response.arrayBuffer());
+  return {
+    status: response.status,
+    type: response.headers.get("content-type"),
+    body: Buffer.from(type === 0 ? snappyDecode(body, 1 << 24) : body).toString("hex"),
+  };
+}
+
+test.skipIf(!hasPrometheus).each([
+  ["samples", 0],
+  ["chunks", 1],
+])("a remote read of %s has Prometheus' bytes (needs prometheus)", async (_, type) => {
+  const [a, b] = [await readAnswer(ours, type), await readAnswer(theirs, type)];
+  expect(a).toEqual(b);
+  expect(a.body.length).toBeGreaterThan(5000);
+});

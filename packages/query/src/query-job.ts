@@ -3,7 +3,7 @@
  *
  *   main                                        query thread
  *     run {id, job, endpoints}        ->
- *                                     <-        head {id, contentType, warned}
+ *                                     <-        head {id, contentType, …}
  *                                     <-        part {id, bytes}          at most WINDOW parts ahead
  *     credit {id, parts}              ->
  *     abort {id}                      ->
@@ -15,6 +15,7 @@ import type { EngineFeature } from "@torus/promql";
 import type { DedupFunction, EndpointState } from "@torus/store";
 import type { ErrorType } from "./api-error.ts";
 import type { TextTask } from "./expression-endpoints.ts";
+import type { NameEscaping } from "./federate.ts";
 
 /** How one request wants its data: Thanos' parameters beyond Prometheus'. */
 export type DataOptions = {
@@ -50,7 +51,15 @@ export type QueryTask =
   | (Selected & { kind: "labelNames" })
   | (Selected & { kind: "labelValues"; name: string })
   | (Selected & { kind: "statistics" })
-  | { kind: "text"; task: TextTask; query: string };
+  | { kind: "text"; task: TextTask; query: string }
+  | { kind: "read"; body: Uint8Array }
+  | {
+      kind: "federate";
+      selectors: readonly string[];
+      nowMs: number;
+      lookbackMs: number;
+      escaping: NameEscaping;
+    };
 
 export type QueryJob = {
   task: QueryTask;
@@ -88,6 +97,8 @@ export type ThreadStart = {
 
 export type TaskAnswer = {
   contentType: string;
+  /** What the parts are packed with already. */
+  contentEncoding: string | null;
   /** The storage or the engine warned, so the answer is not to be kept. */
   warned: boolean;
   parts: AsyncIterable<Uint8Array>;
@@ -110,7 +121,7 @@ export type ToThread =
 
 export type FromThread =
   | { type: "started" }
-  | { type: "head"; id: number; contentType: string; warned: boolean }
+  | ({ type: "head"; id: number } & Omit<TaskAnswer, "parts">)
   | { type: "part"; id: number; bytes: Uint8Array }
   | { type: "end"; id: number; peakBytes: number }
   | { type: "failure"; id: number; errorType: ErrorType; message: string; peakBytes: number };

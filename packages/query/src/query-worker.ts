@@ -70,7 +70,7 @@ async function run(id: number, job: QueryJob, endpoints: readonly EndpointState[
   running.set(id, self);
   const budget = new ByteBudget(settings.maxBytes, shared, slot);
   try {
-    const { contentType, warned, parts } = await runTask(job.task, {
+    const { parts, ...head } = await runTask(job.task, {
       data: dataOf(job, endpoints, budget),
       settings,
       timeoutMs: job.timeoutMs,
@@ -79,8 +79,8 @@ async function run(id: number, job: QueryJob, endpoints: readonly EndpointState[
       signal: abort.signal,
       now: Date.now,
     });
-    send({ type: "head", id, contentType, warned });
-    for (const part of parts) {
+    send({ type: "head", id, ...head });
+    for await (const part of parts) {
       while (self.credits === 0) await new Promise<void>((resolve) => (self.wake = resolve));
       abort.signal.throwIfAborted();
       self.credits--;

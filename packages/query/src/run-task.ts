@@ -4,6 +4,7 @@ import {
   compareLabels,
   type LabelSelect,
   type Labels,
+  type Matcher,
   MatcherRegexError,
   type Queryable,
 } from "@torus/model";
@@ -13,15 +14,19 @@ import {
   type Feature,
   PromqlParseError,
   parseExpr,
+  parseMetricSelector,
+  QueryExecutionError,
   type QueryResult,
   valueType,
 } from "@torus/promql";
-import { badParameter } from "./api-error.ts";
+import { ApiError, badParameter } from "./api-error.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { textAnswer } from "./expression-endpoints.ts";
+import { federate } from "./federate.ts";
 import { answer, queryAnswer, seriesList, stringList } from "./json-writer.ts";
 import { readSelectors } from "./parameters.ts";
-import type { QuerySettings, QueryTask } from "./query-job.ts";
+import type { QuerySettings, QueryTask, TaskAnswer } from "./query-job.ts";
+import { remoteRead } from "./remote-read.ts";
 import { SeriesStatistics } from "./series-statistics.ts";
 
 export type TaskContext = {
@@ -35,7 +40,9 @@ export type TaskContext = {
   now: () => number;
 };
 
-export type TaskParts = { contentType: string; warned: boolean; parts: Iterable<Uint8Array> };
+export type TaskParts = Omit<TaskAnswer, "parts"> & {
+  parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+};
 
 const LIMITED = "results truncated due to limit";
 
@@ -68,6 +75,31 @@ export async function runTask(task: QueryTask, context: TaskContext): Promise<Ta
       return json([await series(task, context, warnings)], warnings);
     case "text":
       return json([answer(textAnswer(task.task, task.query))], warnings);
+    case "read": {
+      const { data, signal, budget, settings } = context;
+      const { maxSamples } = settings;
+      const read = await remoteRead(task.body, {
+        data,
+        signal,
+        maxSamples,
+        charge: budget.storage,
+      });
+      return { ...read, warned: false };
+    }
+    case "federate": {
+      const { selectors, escaping, ...when } = task;
+      const { data, signal, budget } = context;
+      const onWarning = (text: string) => {
+        throw new QueryExecutionError(text);
+      };
+      const options = { ...when, escaping, data, signal, onWarning, charge: budget.storage };
+      return {
+        contentType: `text/plain; version=0.0.4; charset=utf-8; escaping=${escaping}`,
+        contentEncoding: null,
+        warned: false,
+        parts: await federate(federated(selectors), options),
+      };
+    }
     case "statistics":
       return json([await statistics(task, context, warnings)], warnings);
     case "labelNames":
@@ -80,9 +112,22 @@ export async function runTask(task: QueryTask, context: TaskContext): Promise<Ta
 function json(parts: Iterable<Uint8Array>, warnings: Warnings, warned = false): TaskParts {
   return {
     contentType: "application/json",
+    contentEncoding: null,
     warned: warned || warnings.texts.length > 0,
     parts,
   };
+}
+
+/** Unlike elsewhere, a selector may select everything. @throws {ApiError} */
+function federated(texts: readonly string[]): (readonly Matcher[])[] {
+  return texts.map((text) => {
+    try {
+      return parseMetricSelector(text);
+    } catch (error) {
+      if (!(error instanceof PromqlParseError || error instanceof MatcherRegexError)) throw error;
+      throw new ApiError("bad_data", error.message);
+    }
+  });
 }
 
 function evaluated(

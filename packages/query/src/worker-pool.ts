@@ -44,6 +44,9 @@ const BASE_HEAP_MB = 192;
 /** Parts that are given back at a time. */
 const CREDIT = WINDOW / 4;
 
+/** What reads samples. */
+const QUERIES: ReadonlySet<string> = new Set(["instant", "range", "read", "federate"]);
+
 /** The job that a thread runs. */
 type Job = {
   id: number;
@@ -145,7 +148,7 @@ export class WorkerPool {
     endpoints: readonly EndpointState[],
     signal: AbortSignal,
   ): Promise<TaskAnswer> {
-    const isQuery = job.task.kind === "instant" || job.task.kind === "range";
+    const isQuery = QUERIES.has(job.task.kind);
     const admission = isQuery ? this.#queries : this.#lookups;
     return new Promise((resolve, reject) => {
       // The place is free when the thread is, which may be long after the answer began.
@@ -202,7 +205,8 @@ export class WorkerPool {
       signal.addEventListener("abort", abort, { once: true });
       thread.job = {
         id,
-        onHead: ({ contentType, warned }) => resolve({ contentType, warned, parts }),
+        onHead: ({ contentType, contentEncoding, warned }) =>
+          resolve({ contentType, contentEncoding, warned, parts }),
         onPart: (bytes) => parts.push(bytes),
         onEnd: (error) => {
           signal.removeEventListener("abort", abort);

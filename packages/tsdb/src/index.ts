@@ -6,6 +6,7 @@ export {
   decodeSamples,
   withoutStartTimes,
 } from "./chunkenc/chunk-samples.ts";
+export { encodeSamples } from "./chunkenc/encode-samples.ts";
 export { HistogramAppender, histogramEncoding } from "./chunkenc/histogram-appender.ts";
 export { seriesNotation } from "./chunkenc/notation.ts";
 export { fromModelHistogram, toModelHistogram } from "./chunkenc/stored-histogram.ts";
