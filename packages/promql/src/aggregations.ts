@@ -31,7 +31,7 @@ export async function sharedAggregation(
   expr: Aggregation,
   grid: Grid,
 ): Promise<Column[]> {
-  const same = evaluation.repeated.get(expr);
+  const same = evaluation.plan.repeated.get(expr);
   if (same === undefined) return evaluation.releasing(() => aggregation(evaluation, expr, grid));
   const key = `${same.start} ${grid.startMs} ${grid.stepMs} ${grid.count}`;
   let columns = evaluation.shared.get(key);

@@ -22,7 +22,7 @@ import { type MixedWindows, mixedKernel } from "./functions/range-histogram.ts";
 import { sorted } from "./functions/sort.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import { referenceTimes } from "./scan.ts";
-import { extensionOf, instantSelector, looksAt, windowsOfRange } from "./selectors.ts";
+import { extensionOf, instantSelector, looksAt, timesOf, windowsOfRange } from "./selectors.ts";
 import { stringOf } from "./string-argument.ts";
 
 const DATE_DEFAULTS_TO_NOW = dateFunctions;
@@ -110,7 +110,16 @@ export async function* call(
       const inner = unwrap(first);
       const batches =
         inner.kind === "vectorSelector"
-          ? instantSelector(evaluation, withoutOffsetAt(inner), grid, "time")
+          ? evaluation.meteredColumns(
+              inner,
+              instantSelector(
+                evaluation,
+                inner,
+                grid,
+                "time",
+                timesOf(evaluation, withoutOffsetAt(inner), grid),
+              ),
+            )
           : evaluation.vector(first, grid);
       for await (const batch of batches) {
         yield batch.map((column) =>

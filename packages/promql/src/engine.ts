@@ -5,8 +5,11 @@ import { warnings } from "./annotations.ts";
 import { type Expr, valueType } from "./ast.ts";
 import { type Column, type Grid, newColumn } from "./column.ts";
 import { Evaluation, withNamesDropped } from "./evaluate.ts";
+import { Meter } from "./meter.ts";
 import type { Feature } from "./parse/parser.ts";
 import { parseExpr } from "./parse.ts";
+import { analysisOf, explainPlan, type PlanNode } from "./plan/explain.ts";
+import { type Plan, planOf } from "./plan/plan.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import type { QueryScope } from "./query-run.ts";
 import type { QueryResult, ResultSeries } from "./result.ts";
@@ -25,6 +28,8 @@ export type EngineOptions = {
   /** The step of a subquery that names none. Default one minute. */
   noStepSubqueryIntervalMs?: number;
   now: () => number;
+  /** Milliseconds as fine as they come, for `analyze`; default `now`. */
+  clock?: () => number;
 };
 
 export type QueryOptions = {
@@ -32,7 +37,12 @@ export type QueryOptions = {
   lookbackDeltaMs?: number;
   /** Told how many bytes the evaluation holds whenever they grow; throws when they are too many. */
   charge?: (heldBytes: number) => void;
+  /** The result has `analysis`: time and samples of each operator. */
+  analyze?: boolean;
 };
+
+/** When a query is evaluated; an instant query has a step of 0 and ends where it starts. */
+export type QueryTimes = { startMs: number; endMs: number; stepMs: number };
 
 export class Engine {
   readonly #options: EngineOptions;
@@ -50,12 +60,8 @@ export class Engine {
   ): Promise<QueryResult> {
     const expr = this.#parsed(query);
     const grid: Grid = { startMs: timeMs, stepMs: 1, count: 1 };
-    const run = new Evaluation(this.#scope(queryable, query, timeMs, timeMs, 0, options), expr);
-    const rest = () => ({
-      warnings: run.warnings,
-      infos: run.infos,
-      stats: { totalQueryableSamples: run.totalSamples, peakSamples: run.peakSamples },
-    });
+    const times = { startMs: timeMs, endMs: timeMs, stepMs: 0 };
+    const { run, rest } = this.#evaluation(queryable, query, expr, times, options);
     switch (valueType(expr)) {
       case "scalar": {
         const value = (await run.scalar(expr, grid))[0] as number;
@@ -90,10 +96,8 @@ export class Engine {
     }
     const count = endMs < startMs ? 0 : Math.floor((endMs - startMs) / stepMs) + 1;
     const grid: Grid = { startMs, stepMs, count };
-    const run = new Evaluation(
-      this.#scope(queryable, query, startMs, endMs, stepMs, options),
-      expr,
-    );
+    const times = { startMs, endMs, stepMs };
+    const { run, rest } = this.#evaluation(queryable, query, expr, times, options);
     if (expr.kind === "call" && expr.func.name.startsWith("sort")) {
       run.warnAt(warnings.sortInRange, expr);
     }
@@ -105,13 +109,60 @@ export class Engine {
       ];
     } else columns = this.#finished(await run.collect(expr, grid));
     const series = seriesOf(columns, grid).sort((a, b) => compareLabels(a.labels, b.labels));
-    return {
-      type: "matrix",
-      series,
+    return { type: "matrix", series, ...rest() };
+  }
+
+  /**
+   * How the query would be evaluated; nothing is read.
+   * @throws {PromqlParseError} @throws {QueryExecutionError} when a duration divides by zero.
+   */
+  explain(
+    query: string | Expr,
+    times: QueryTimes,
+    options: Pick<QueryOptions, "lookbackDeltaMs"> = {},
+  ): PlanNode {
+    return explainPlan(this.#plan(query, this.#parsed(query), times, options.lookbackDeltaMs));
+  }
+
+  #plan(
+    query: string | Expr,
+    expr: Expr,
+    times: QueryTimes,
+    lookbackDeltaMs: number | undefined,
+  ): Plan {
+    return planOf(expr, typeof query === "string" ? query : "", {
+      ...times,
+      lookbackDeltaMs: this.#lookback(lookbackDeltaMs),
+      noStepSubqueryIntervalMs: this.#noStepInterval,
+    });
+  }
+
+  #evaluation(
+    queryable: Queryable,
+    query: string | Expr,
+    expr: Expr,
+    times: QueryTimes,
+    options: QueryOptions,
+  ): { run: Evaluation; rest: () => Omit<QueryResult, "type"> } {
+    const { now, clock = now } = this.#options;
+    const plan = this.#plan(query, expr, times, options.lookbackDeltaMs);
+    const meter = options.analyze === true ? new Meter(clock) : null;
+    const run = new Evaluation(this.#scope(queryable, query, times, options), plan, meter);
+    const rest = () => ({
       warnings: run.warnings,
       infos: run.infos,
       stats: { totalQueryableSamples: run.totalSamples, peakSamples: run.peakSamples },
-    };
+      ...(meter === null ? {} : { analysis: analysisOf(plan, meter.costs) }),
+    });
+    return { run, rest };
+  }
+
+  #lookback(ofQuery: number | undefined): number {
+    return ofQuery ?? this.#options.lookbackDeltaMs ?? 300_000;
+  }
+
+  get #noStepInterval(): number {
+    return this.#options.noStepSubqueryIntervalMs ?? 60_000;
   }
 
   get #delayed(): boolean {
@@ -135,20 +186,16 @@ export class Engine {
   #scope(
     queryable: Queryable,
     query: string | Expr,
-    startMs: number,
-    endMs: number,
-    stepMs: number,
+    times: QueryTimes,
     options: QueryOptions,
   ): QueryScope {
     const { now, timeoutMs } = this.#options;
     return {
       queryable,
       text: typeof query === "string" ? query : "",
-      startMs,
-      endMs,
-      stepMs,
-      lookbackDeltaMs: options.lookbackDeltaMs ?? this.#options.lookbackDeltaMs ?? 300_000,
-      noStepSubqueryIntervalMs: this.#options.noStepSubqueryIntervalMs ?? 60_000,
+      ...times,
+      lookbackDeltaMs: this.#lookback(options.lookbackDeltaMs),
+      noStepSubqueryIntervalMs: this.#noStepInterval,
       maxSamples: this.#options.maxSamples ?? 50_000_000,
       delayedNameRemoval: this.#delayed,
       useStartTimestamps: this.#options.enabledFeatures?.has("use-start-timestamps") ?? false,

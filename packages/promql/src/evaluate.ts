@@ -4,28 +4,30 @@
  */
 
 import { sharedAggregation } from "./aggregations.ts";
-import type { Aggregation, Binary, Expr, VectorSelector } from "./ast.ts";
+import type { Binary, Expr } from "./ast.ts";
 import { isComparison, isSetOp, valueType } from "./ast.ts";
 import { arithmetic, compare, setOperation, vectorOperation, withScalar } from "./binary.ts";
 import { call } from "./calls.ts";
 import { type Column, dropMetadata, type Grid, joined } from "./column.ts";
 import { negated } from "./column-maps.ts";
-import { selectorsOfTotals } from "./plan/histogram-totals.ts";
-import { repeatedAggregations } from "./plan/repeated.ts";
+import type { Meter } from "./meter.ts";
+import type { Plan } from "./plan/plan.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import { QueryRun, type QueryScope } from "./query-run.ts";
 import { scalarCall } from "./scalar-calls.ts";
-import { instantSelector } from "./selectors.ts";
+import { instantSelector, type RangeSeries } from "./selectors.ts";
 
 export class Evaluation extends QueryRun {
-  readonly readsTotals: ReadonlySet<VectorSelector>;
-  readonly repeated: ReadonlyMap<Aggregation, Aggregation>;
+  readonly plan: Plan;
+  /** Aggregations that are written more than once, by place and steps. */
   readonly shared = new Map<string, Column[]>();
+  readonly #meter: Meter | null;
 
-  constructor(scope: QueryScope, expr: Expr) {
+  /** @param meter Where costs are counted; null where nobody asked. */
+  constructor(scope: QueryScope, plan: Plan, meter: Meter | null) {
     super(scope);
-    this.readsTotals = selectorsOfTotals(expr);
-    this.repeated = repeatedAggregations(expr, scope.text);
+    this.plan = plan;
+    this.#meter = meter;
   }
 
   /** All columns of an operand that is read at once and not kept. */
@@ -47,7 +49,20 @@ export class Evaluation extends QueryRun {
     return out;
   }
 
-  async *vector(expr: Expr, grid: Grid): AsyncGenerator<Column[]> {
+  vector(expr: Expr, grid: Grid): AsyncGenerator<Column[]> {
+    return this.meteredColumns(expr, this.#vector(expr, grid));
+  }
+
+  meteredColumns(expr: Expr, columns: AsyncGenerator<Column[]>): AsyncGenerator<Column[]> {
+    return this.#meter === null ? columns : this.#meter.columns(expr, columns);
+  }
+
+  /** Counts what a range selector or subquery gives. */
+  metered(expr: Expr, windows: AsyncGenerator<RangeSeries[]>): AsyncGenerator<RangeSeries[]> {
+    return this.#meter === null ? windows : this.#meter.windows(expr, windows);
+  }
+
+  async *#vector(expr: Expr, grid: Grid): AsyncGenerator<Column[]> {
     this.check();
     switch (expr.kind) {
       case "paren":
@@ -79,7 +94,12 @@ export class Evaluation extends QueryRun {
     }
   }
 
-  async scalar(expr: Expr, grid: Grid): Promise<Float64Array> {
+  scalar(expr: Expr, grid: Grid): Promise<Float64Array> {
+    const out = this.#scalar(expr, grid);
+    return this.#meter === null ? out : this.#meter.steps(expr, out);
+  }
+
+  async #scalar(expr: Expr, grid: Grid): Promise<Float64Array> {
     const out = new Float64Array(grid.count);
     switch (expr.kind) {
       case "number":

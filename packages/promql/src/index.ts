@@ -24,12 +24,14 @@ export type {
   VectorSelector,
 } from "./ast.ts";
 export { children, isComparison, isSetOp, valueType } from "./ast.ts";
-export type { EngineFeature, EngineOptions, QueryOptions } from "./engine.ts";
+export type { EngineFeature, EngineOptions, QueryOptions, QueryTimes } from "./engine.ts";
 export { Engine } from "./engine.ts";
 export { describePosition, PromqlParseError } from "./parse/parse-error.ts";
 export type { Feature } from "./parse/parser.ts";
 export type { ParseOptions } from "./parse.ts";
 export { ALL_FEATURES, parseExpr, parseMetricSelector } from "./parse.ts";
+export type { AnalysisNode, OperatorCost, PlanNode } from "./plan/explain.ts";
+export { formatPlan } from "./plan/explain.ts";
 export { formatExpr } from "./print.ts";
 export type { ScriptFailure, ScriptReport } from "./promqltest/run.ts";
 export { runScript } from "./promqltest/run.ts";

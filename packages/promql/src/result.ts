@@ -4,6 +4,7 @@
  */
 
 import type { Histogram, Labels } from "@torus/model";
+import type { AnalysisNode } from "./plan/explain.ts";
 
 export type ResultSeries = {
   labels: Labels;
@@ -32,4 +33,6 @@ export type QueryResult = (
   warnings: readonly string[];
   infos: readonly string[];
   stats: QueryStats;
+  /** Where it was asked for. */
+  analysis?: AnalysisNode;
 };

@@ -24,6 +24,9 @@ function withoutHint(h: Histogram | undefined): Histogram | undefined {
   return { ...h, counterResetHint: "unknown" };
 }
 
+/** A series with the windows of all steps. */
+export type RangeSeries = { labels: Labels; windows: Windows; dropName: boolean };
+
 export function extensionOf(selector: VectorSelector): Extension | null {
   if (selector.anchored) return "anchored";
   return selector.smoothed ? "smoothed" : null;
@@ -36,19 +39,21 @@ export async function* seriesOf(
   maxt: number,
   grid: Grid,
   rangeMs: number,
-  func: string,
 ): AsyncGenerator<readonly SeriesColumns[]> {
+  // The info series of info() are in no text, and so in no plan.
+  const plan = evaluation.plan.selectors.get(selector);
+  const { func, grouping, by } = plan?.surroundings ?? { func: "", grouping: [], by: false };
   const batches = evaluation.scope.queryable.select({
     mint,
     maxt,
-    matchers: selector.matchers,
+    matchers: plan?.matchers ?? selector.matchers,
     skipChunks: false,
     limit: 0,
     signal: evaluation.scope.signal,
-    hints: { stepMs: grid.stepMs, rangeMs, func, grouping: [], by: false },
+    hints: { stepMs: grid.stepMs, rangeMs, func, grouping, by },
     onWarning: (text) => evaluation.warningPlaces.set(text, ""),
   });
-  const detects = evaluation.readsTotals.has(selector);
+  const detects = plan?.readsTotals === true;
   for await (const batch of batches) {
     evaluation.check();
     yield detects ? batch.map(withResetsDetected) : batch;
@@ -79,7 +84,7 @@ export async function* instantSelector(
   const last = refs[refs.length - 1] as number;
   const maxt = selector.smoothed ? last + lookback : last;
   const notes = evaluation.notes(selector);
-  for await (const batch of seriesOf(evaluation, selector, mint, maxt, grid, 0, "")) {
+  for await (const batch of seriesOf(evaluation, selector, mint, maxt, grid, 0)) {
     const out: Column[] = [];
     let samples = 0;
     for (const series of batch) {
@@ -98,12 +103,21 @@ export async function* instantSelector(
 }
 
 /** The windows of a range selector or subquery, a batch of series at a time. */
-export async function* windowsOfRange(
+export function windowsOfRange(
   evaluation: Evaluation,
   expr: Expr,
   grid: Grid,
   func: string,
-): AsyncGenerator<{ labels: Labels; windows: Windows; dropName: boolean }[]> {
+): AsyncGenerator<RangeSeries[]> {
+  return evaluation.metered(unwrap(expr), readWindows(evaluation, expr, grid, func));
+}
+
+async function* readWindows(
+  evaluation: Evaluation,
+  expr: Expr,
+  grid: Grid,
+  func: string,
+): AsyncGenerator<RangeSeries[]> {
   const inner = unwrap(expr);
   if (inner.kind === "subquery") {
     const before = evaluation.held;
@@ -130,7 +144,7 @@ export async function* windowsOfRange(
   const mint = (refs[0] as number) - rangeMs + 1 - (extension === null ? 0 : lookback);
   const maxt = (refs[refs.length - 1] as number) + (extension === "smoothed" ? lookback : 0);
   const withStarts = evaluation.scope.useStartTimestamps && extension === null;
-  for await (const batch of seriesOf(evaluation, selector, mint, maxt, grid, rangeMs, func)) {
+  for await (const batch of seriesOf(evaluation, selector, mint, maxt, grid, rangeMs)) {
     let samples = 0;
     const out = batch.map((series) => {
       samples += series.timestamps.length;
@@ -153,7 +167,7 @@ export async function subquery(
   evaluation: Evaluation,
   expr: Subquery,
   grid: Grid,
-): Promise<{ labels: Labels; windows: Windows; dropName: boolean }[]> {
+): Promise<RangeSeries[]> {
   const rangeMs = evaluation.duration(expr.range);
   const stepMs =
     (expr.step === null ? 0 : evaluation.duration(expr.step)) ||
