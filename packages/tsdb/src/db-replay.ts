@@ -43,17 +43,22 @@ export function replayLog(
       const checkpointDir = path.join(walDir, checkpoint.name);
       const damage = readLog(checkpointDir, 0, Number.MAX_SAFE_INTEGER, take);
       if (damage !== null) {
-        reportDamage("checkpoint", checkpointDir, damage, log);
-        repairLog(checkpointDir, damage);
+        repair("checkpoint", checkpointDir, damage, log);
       }
     }
     const first = (checkpoint?.covers ?? -1) + 1;
     const damage = readLog(walDir, first, Number.MAX_SAFE_INTEGER, take);
     if (damage !== null) {
-      reportDamage("write-ahead log", walDir, damage, log);
-      repairLog(walDir, damage);
+      repair("write-ahead log", walDir, damage, log);
     }
     replayLate(dir, replay, log);
+    const { unknownRefs } = replay.counts;
+    if (unknownRefs > 0) {
+      log("warn", "samples in the log are of series that it does not have; they are dropped", {
+        dir,
+        samples: unknownRefs,
+      });
+    }
   } finally {
     replay.end();
   }
@@ -73,16 +78,24 @@ function replayLate(dir: string, replay: Replay, log: LogLine): void {
     }
   });
   if (damage === null) return;
-  reportDamage("out-of-order log", wblDir, damage, log);
-  repairLog(wblDir, damage);
+  repair("out-of-order log", wblDir, damage, log);
 }
 
-function reportDamage(what: string, dir: string, damage: LogDamage, log: LogLine): void {
+/** Cuts the log where it is damaged, and says what that drops. */
+function repair(what: string, dir: string, damage: LogDamage, log: LogLine): void {
+  const dropped = repairLog(dir, damage);
   log(
     damage.torn ? "info" : "error",
     damage.torn
       ? `${what} ends inside a record; the end is cut`
       : `${what} is damaged; everything behind the damage is dropped`,
-    { dir, segment: damage.segment, offset: damage.offset, reason: damage.reason },
+    {
+      dir,
+      segment: damage.segment,
+      offset: damage.offset,
+      reason: damage.reason,
+      droppedBytes: dropped.bytes,
+      droppedSegments: dropped.segments,
+    },
   );
 }

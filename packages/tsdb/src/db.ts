@@ -136,7 +136,7 @@ export class Tsdb {
       wal = new LogWriter(walDir, { compression: options.walCompression });
       const db = new Tsdb(options, head, wal, lateLog, blocks, counts, aliases, unlock);
       // Under the refs of now, and without what was cut off behind damage.
-      if (head.late.count > 0) {
+      if (head.late.count > 0 || counts.unknownRefs > 0) {
         const forgotten = forgetStored(head.late, blocks.readers, log);
         if (forgotten > 0) {
           log("info", "out-of-order samples are in blocks already", { dir, samples: forgotten });

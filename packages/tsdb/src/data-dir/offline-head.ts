@@ -144,6 +144,8 @@ export class OfflineHead {
   readonly findings: HeadFinding[] = [];
   /** Records of a type that is not known, by type. */
   readonly unknownTypes = new Map<number, number>();
+  /** Samples of series that the log does not have. */
+  orphans = 0;
   readonly #byRef = new Map<number, OfflineSeries>();
   readonly #byLabels = new Map<string, OfflineSeries>();
   readonly #headChunks = new Map<number, HeadChunk[]>();
@@ -216,6 +218,13 @@ export class OfflineHead {
     }
   }
 
+  /** Of a sample: its series, or undefined when the log does not have it. */
+  #known(ref: number): OfflineSeries | undefined {
+    const series = this.#byRef.get(ref);
+    if (series === undefined) this.orphans++;
+    return series;
+  }
+
   #inOrder(record: LogRecord): void {
     switch (record.type) {
       case 1:
@@ -235,7 +244,7 @@ export class OfflineHead {
       case 2:
       case 11:
         for (const { ref, time, startTime, value } of record.samples) {
-          if (time >= this.#minTime) this.#byRef.get(ref)?.append(time, startTime, value);
+          if (time >= this.#minTime) this.#known(ref)?.append(time, startTime, value);
         }
         break;
       case 5:
@@ -251,7 +260,7 @@ export class OfflineHead {
           const histogram = time < this.#minTime ? null : inKnownSchema(logged);
           if (histogram === null) continue;
           const started = record.type > 11 ? startTime : null;
-          this.#byRef.get(ref)?.append(time, started, histogram.sum, histogram);
+          this.#known(ref)?.append(time, started, histogram.sum, histogram);
         }
         break;
     }
@@ -267,7 +276,7 @@ export class OfflineHead {
       case 2:
       case 11:
         for (const { ref, ...sample } of record.samples) {
-          this.#byRef.get(ref)?.appendOutOfOrder(sample);
+          this.#known(ref)?.appendOutOfOrder(sample);
         }
         break;
       case 7:
@@ -281,7 +290,7 @@ export class OfflineHead {
           if (histogram === null) continue;
           const started = record.type > 11 ? startTime : null;
           const sample = { time, startTime: started, value: histogram.sum, histogram };
-          this.#byRef.get(ref)?.appendOutOfOrder(sample);
+          this.#known(ref)?.appendOutOfOrder(sample);
         }
         break;
       case 1:

@@ -111,6 +111,13 @@ export class Verifier {
     for (const [type, count] of head?.unknownTypes ?? []) {
       this.#report("warning", dir, `${count} log records of unknown type ${type}`);
     }
+    if (head !== undefined && head.orphans > 0) {
+      this.#report(
+        "warning",
+        dir,
+        `${head.orphans} samples in the log are of series that it does not have`,
+      );
+    }
     for (const series of head?.series ?? []) {
       this.#trying(`${dir}: series ${JSON.stringify(series.labels)}`, () => {
         for (const run of series.runs()) this.counts.samples += run.times.length;

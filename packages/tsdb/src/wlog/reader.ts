@@ -1,6 +1,6 @@
 /** Reads a log's records, says where and why it stops being readable, and repairs it as Prometheus does. */
 
-import { fstatSync } from "node:fs";
+import { fstatSync, statSync } from "node:fs";
 import { crc32c, snappyDecode, zstdDecode } from "@torus/encoding";
 import { files } from "../files.ts";
 import {
@@ -205,15 +205,26 @@ function hex(value: number): string {
   return value.toString(16).padStart(8, "0");
 }
 
-/** Cuts the log off where it stops being readable: the rest of that segment and all later ones go. */
-export function repairLog(dir: string, damage: LogDamage): void {
-  for (const segment of listSegments(dir)) {
-    if (segment > damage.segment) files.unlink(segmentPath(dir, segment));
+/**
+ * Cuts the log off where it stops being readable: the rest of that segment and all later ones go, these first, newest
+ * first, so that what is left of an interrupted repair reads as before.
+ *
+ * @returns What was dropped.
+ */
+export function repairLog(dir: string, damage: LogDamage): { segments: number; bytes: number } {
+  const later = listSegments(dir).filter((segment) => segment > damage.segment);
+  let bytes = 0;
+  for (const segment of later.reverse()) {
+    const file = segmentPath(dir, segment);
+    bytes += statSync(file).size;
+    files.unlink(file);
   }
   const fd = files.open(segmentPath(dir, damage.segment), "r+");
   try {
+    bytes += fstatSync(fd).size - damage.offset;
     files.truncate(fd, damage.offset);
   } finally {
     files.close(fd);
   }
+  return { segments: later.length, bytes };
 }
