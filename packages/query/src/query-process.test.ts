@@ -158,6 +158,147 @@ test.each<[what: string, query: string, error: RegExp]>([
   await expectWell();
 });
 
+const range = (query: string, seconds: number, step: string) => ({
+  query,
+  start: String(START / 1000),
+  end: String(START / 1000 + seconds),
+  step,
+});
+
+const TOO_LARGE = /more than the 67108864 that a query may hold|too many samples/;
+
+/** Each with what may come of it: an error of this text, or null for an answer. */
+const HOSTILE: [
+  what: string,
+  path: string,
+  parameters: Record<string, string>,
+  error: RegExp | null,
+][] = [
+  [
+    "10,000 nested parentheses",
+    "query",
+    { query: `${"(".repeat(10_000)}1${")".repeat(10_000)}` },
+    /parse error/,
+  ],
+  ["10,000 unclosed parentheses", "query", { query: "(".repeat(10_000) }, /parse error/],
+  ["100,000 signs", "query", { query: `${"-".repeat(100_000)}1` }, /parse error/],
+  ["10,000 nested calls", "query", { query: `${"abs(".repeat(10_000)}few` }, /parse error/],
+  ["a sum of 100,000 terms", "query", { query: `1${"+1".repeat(100_000)}` }, /parse error/],
+  [
+    "10,000 parentheses to be formatted",
+    "format_query",
+    { query: "(".repeat(10_000) },
+    /parse err/,
+  ],
+  ["10,000 parentheses to be parsed", "parse_query", { query: "(".repeat(10_000) }, /parse error/],
+  ["nine megabytes of parentheses", "query", { query: "(".repeat(3_000_000) }, /parse error/],
+  [
+    "a regular expression that backtracks for ever elsewhere",
+    "query",
+    {
+      query: `label_replace(vector(1), "a", "${"x".repeat(5000)}", "", "") and on(a) label_replace(label_replace(vector(1), "a", "${"x".repeat(5000)}", "", ""), "b", "$1", "a", "(x+x+)+y")`,
+    },
+    null,
+  ],
+  ["a matcher of that kind", "query", { query: 'few{i=~"(0+0+)+x"}' }, null],
+  [
+    "a regular expression that repeats what repeats",
+    "query",
+    { query: 'few{i=~"((((x{100}){100}){100}){100})"}' },
+    /invalid|too large|expression/,
+  ],
+  [
+    "a series lookup with such a regular expression",
+    "series",
+    { "match[]": '{i=~"((x{1000}){1000}){1000}"}' },
+    /invalid|too large|expression/,
+  ],
+  [
+    "a subquery of a year by milliseconds",
+    "query",
+    { query: "count_over_time(vector(1)[1y:1ms])" },
+    TOO_LARGE,
+  ],
+  [
+    "subqueries in subqueries",
+    "query",
+    { query: "sum_over_time(sum_over_time(vector(1)[10d:1s])[10d:1s])", timeout: "2s" },
+    /timed out|too many samples|may hold/,
+  ],
+  [
+    "a range of ten thousand years",
+    "query",
+    { query: "count(rate(few[10000y]))" },
+    /parse error|out of range|duration/,
+  ],
+  ["a range of two centuries", "query", { query: "count(rate(few[200y]))" }, null],
+  ["an offset of two centuries", "query", { query: "few offset 200y" }, null],
+  [
+    "more points than there may be",
+    "query_range",
+    range("few", 1_000_000_000, "1"),
+    /exceeded maximum resolution of 11,000 points/,
+  ],
+  ["a million series by 11,000 steps", "query_range", range("million", 11_000, "1"), TOO_LARGE],
+  [
+    "a product of a million series",
+    "query",
+    { query: "million * on() group_left() sum(million)" },
+    TOO_LARGE,
+  ],
+  [
+    "a million groups",
+    "query",
+    { query: "count by (i) (million)" },
+    /more than the 67108864 that a query may hold|ran out of memory \(--query.max-bytes=67108864\)/,
+  ],
+  ["the largest of a million", "query", { query: "topk(1e9, million)" }, TOO_LARGE],
+  ["a sort of a million by label", "query", { query: "sort(million)" }, TOO_LARGE],
+  ["a lookup of a million series", "series", { "match[]": "million" }, /may hold/],
+  [
+    "the statistics of a million series",
+    "status/tsdb",
+    { start: String(START / 1000), end: String(START / 1000 + 60) },
+    /may hold/,
+  ],
+];
+
+test.each(HOSTILE)(
+  "%s: an answer or a clear error, the next query and the probes are well",
+  async (_, path, parameters, error) => {
+    const { status, body } = await (path === "status/tsdb"
+      ? fetch(`${base}/api/v1/${path}?${new URLSearchParams(parameters).toString()}`).then(
+          async (answer) => ({
+            status: answer.status,
+            body: await answer.text(),
+          }),
+        )
+      : ask(path, { time: String(START / 1000 + 20), ...parameters }));
+    const parsed = JSON.parse(body) as { status: string; error?: string };
+    expect([parsed.status, parsed.error?.slice(0, 2000)]).toEqual(
+      error === null ? ["success", undefined] : ["error", expect.stringMatching(error) as string],
+    );
+    expect(error === null ? [200] : [400, 422, 503]).toContain(status);
+    await expectWell();
+  },
+);
+
+test("a body larger than may be is refused", async () => {
+  const { status, body } = await ask("query", { query: "1+".repeat(6_000_000) });
+  expect(status).toBe(400);
+  expect(body).toContain("error parsing form values");
+  await expectWell();
+});
+
+test("ten thousand selectors are looked up one after another, until the time is over", async () => {
+  const selectors = new URLSearchParams();
+  for (let i = 0; i < 10_000; i++) selectors.append("match[]", "few");
+  selectors.set("timeout", "500ms");
+  const response = await fetch(`${base}/api/v1/labels`, { method: "POST", body: selectors });
+  expect([200, 503]).toContain(response.status);
+  await expectWell();
+});
+
 test("queries that want too much do not make the process larger than its bounds", async () => {
   const answers = await Promise.all([1, 2, 3, 4].map(() => instant("sort(million)")));
   expect(answers.map(({ status }) => status)).toEqual([422, 422, 422, 422]);

@@ -246,22 +246,24 @@ async function labels(
 ): Promise<Buffer> {
   const { selectors, mint, maxt, limit } = task;
   const all = selectors.length === 0 ? [[]] : readSelectors(selectors);
-  const lists = await Promise.all(
-    all.map((matchers) => {
-      const select: LabelSelect & { onWarning: (text: string) => void } = {
-        mint,
-        maxt,
-        matchers,
-        limit: 0,
-        signal,
-        onWarning: warnings.add,
-      };
-      return task.kind === "labelNames"
-        ? data.labelNames(select)
-        : data.labelValues(task.name, select);
-    }),
-  );
-  for (const list of lists) budget.storage(list.reduce((sum, text) => sum + 24 + text.length, 0));
+  const lists: string[][] = [];
+  // One after another: a request may have any number of selectors.
+  for (const matchers of all) {
+    signal.throwIfAborted();
+    const select: LabelSelect & { onWarning: (text: string) => void } = {
+      mint,
+      maxt,
+      matchers,
+      limit: 0,
+      signal,
+      onWarning: warnings.add,
+    };
+    const list = await (task.kind === "labelNames"
+      ? data.labelNames(select)
+      : data.labelValues(task.name, select));
+    budget.storage(list.reduce((sum, text) => sum + 24 + text.length, 0));
+    lists.push(list);
+  }
   let strings = lists[0] ?? [];
   if (lists.length > 1) {
     strings = [...new Set(lists.flat())].sort((a, b) => compareLabels([a], [b]));
