@@ -1,6 +1,7 @@
 /** A receiver's metrics under Thanos' names (Thanos, docs/components/receive.md), on which dashboards and alerts rest. */
 
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { HandOff } from "./handoff/handoff.ts";
 import type { Tenants } from "./tenants.ts";
 
 export type ReceiveMetrics = ReturnType<typeof createReceiveMetrics>;
@@ -121,6 +122,30 @@ export function createReceiveMetrics(registry: Registry) {
       labelNames: ["tenant", "cluster"],
       registers,
     }),
+    handOffQueued: new Counter({
+      name: "torus_receive_handoff_queued_total",
+      help: "Messages that were put on disk for a receiver that did not take them.",
+      labelNames: ["peer"],
+      registers,
+    }),
+    handOffReplayed: new Counter({
+      name: "torus_receive_handoff_replayed_total",
+      help: "Messages from disk that the receiver took.",
+      labelNames: ["peer"],
+      registers,
+    }),
+    handOffRefused: new Counter({
+      name: "torus_receive_handoff_refused_series_total",
+      help: "Series of messages from disk that the receiver refused, mostly as too old.",
+      labelNames: ["peer"],
+      registers,
+    }),
+    handOffDropped: new Counter({
+      name: "torus_receive_handoff_dropped_total",
+      help: "Messages for a receiver that were given up: no room, no disk, too old, a torn file.",
+      labelNames: ["peer", "reason"],
+      registers,
+    }),
     relabelDropped: new Counter({
       name: "torus_receive_relabel_dropped_series_total",
       help: "Series of requests that relabelling rules dropped.",
@@ -196,5 +221,27 @@ export function registerTenantMetrics(registry: Registry, tenants: Tenants): voi
     "prometheus_tsdb_storage_blocks_bytes",
     "The number of bytes that are currently used for local storage by all blocks.",
     ({ db }) => db.blockBytes(),
+  );
+}
+
+/** Depth and age of the hand-off's queues. */
+export function registerHandOffMetrics(registry: Registry, handOff: HandOff): void {
+  const registers = [registry];
+  const gauge = (name: string, help: string, value: "bytes" | "ageSeconds") =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ["peer"],
+      registers,
+      collect() {
+        this.reset();
+        for (const each of handOff.depths()) this.set({ peer: each.peer }, each[value]);
+      },
+    });
+  gauge("torus_receive_handoff_queue_bytes", "Bytes on disk that wait for a receiver.", "bytes");
+  gauge(
+    "torus_receive_handoff_oldest_seconds",
+    "Age of the oldest message that waits for a receiver.",
+    "ageSeconds",
   );
 }

@@ -36,6 +36,7 @@ export class Peer {
   readonly #client: DuplexGrpcClient;
   #link: RecordLink | undefined;
   #askAt = 0;
+  #tookAnyCopy = false;
   #inflightBytes = 0;
   /** Calls that failed one after the other. */
   #failures = 0;
@@ -80,6 +81,7 @@ export class Peer {
   /** The link for records when it is open; asks the peer for one otherwise. */
   records(): RecordLink | undefined {
     if (this.#link === undefined) this.#ask();
+    this.#tookAnyCopy ||= this.takesAnyCopy;
     if (!this.#options.records) return undefined;
     return this.#link?.isOpen === true ? this.#link : undefined;
   }
@@ -87,6 +89,11 @@ export class Peer {
   /** Whether the peer stores what it is sent, whichever copy that is: a torus receiver, as it said of itself. */
   get takesAnyCopy(): boolean {
     return this.#link?.isOpen === true;
+  }
+
+  /** The same of one that does not answer, as it was when it did. */
+  get tookAnyCopy(): boolean {
+    return this.#tookAnyCopy;
   }
 
   /** Sends one RemoteWrite; tells the series that it did not store. @throws {GrpcError} */
@@ -261,7 +268,8 @@ export class Peers {
   }
 }
 
-function isAway(error: unknown): boolean {
+/** Whether the peer may take it later. */
+export function isAway(error: unknown): boolean {
   return (
     error instanceof GrpcError &&
     (error.code === GrpcStatus.UNAVAILABLE || error.code === GrpcStatus.DEADLINE_EXCEEDED)

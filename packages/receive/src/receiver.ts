@@ -24,10 +24,16 @@ import { HaElector } from "./edge/ha-elector.ts";
 import { FairGate } from "./fair-gate.ts";
 import { ForwardedSeries } from "./forwarded-series.ts";
 import { remoteWriteMethods } from "./grpc.ts";
+import { HandOff, type HandOffOptions } from "./handoff/handoff.ts";
 import { type CertificateField, remoteWriteHandler } from "./http.ts";
 import { Limiter } from "./limiter.ts";
 import { parseLimits } from "./limits.ts";
-import { createReceiveMetrics, type ReceiveMetrics, registerTenantMetrics } from "./metrics.ts";
+import {
+  createReceiveMetrics,
+  type ReceiveMetrics,
+  registerHandOffMetrics,
+  registerTenantMetrics,
+} from "./metrics.ts";
 import { Peers } from "./peers.ts";
 import { recordMethods } from "./record-service.ts";
 import { RingSource } from "./ring-source.ts";
@@ -53,6 +59,11 @@ export type ReceiverOptions = {
     /** Whether to ship records to the peers that take them. */
     records: boolean;
   };
+  /** Null for no hand-off. */
+  handOff: Pick<
+    HandOffOptions,
+    "mode" | "dir" | "maxBytes" | "maxMessageBytes" | "maxAgeMs"
+  > | null;
   connect: (address: string) => DuplexGrpcClient;
   http: {
     tenantHeader: string;
@@ -118,6 +129,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     ha === null
       ? null
       : new HaElector({ ...ha, localEndpoint, connect: options.connect, metrics, log, now });
+  let handOff: HandOff | null = null;
   const ring = await RingSource.open({
     source: options.hashrings,
     algorithm: options.algorithm,
@@ -130,6 +142,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
       const addresses = next.endpoints.map(({ address }) => address);
       peers.keep(new Set(addresses));
       elector?.setRing(addresses);
+      handOff?.setMembers(addresses);
     },
   });
   const mode: ReceiveMode =
@@ -150,6 +163,13 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
   let limits: Awaited<ReturnType<typeof followLimits>>;
   let relabel: Awaited<ReturnType<typeof followRelabel>>;
   try {
+    if (options.handOff !== null && ring !== null) {
+      const opened = await HandOff.open({ ...options.handOff, peers, metrics, log, now });
+      opened.setMembers(ring.current?.endpoints.map(({ address }) => address) ?? []);
+      registerHandOffMetrics(options.metrics, opened);
+      parts.push(() => opened.close());
+      handOff = opened;
+    }
     relabel = await followRelabel(options.edge.relabel, options.edge.relabelRefreshMs, log);
     parts.push(() => relabel.stop());
     limits = await followLimits(options, limiter, metrics, () => tenants);
@@ -181,6 +201,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     hashring: ring === null ? null : () => ring.current,
     peers,
     forwarded,
+    handOff,
     localEndpoint,
     metrics,
     log,

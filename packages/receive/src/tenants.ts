@@ -58,7 +58,9 @@ export type Tenant = {
 };
 
 /** Folders of a file system's own. */
-const NO_TENANTS = new Set(["lost+found"]);
+/** Beside the tenants' folders: what waits for other receivers. */
+export const HANDOFF_FOLDER = ".handoff";
+const NO_TENANTS = new Set(["lost+found", HANDOFF_FOLDER]);
 
 export class Tenants {
   readonly #options: TenantsOptions;

@@ -61,6 +61,7 @@ export class Node {
       replicationFactor: 1,
       localEndpoint: this.address,
       forward: { timeoutMs: 2000, maxBackoffMs: 200, maxInflightBytes: 64 << 20, records: true },
+      handOff: null,
       connect: (address) => createGrpcClient(address, { maxMessageBytes: 1 << 20 }),
       http: {
         tenantHeader: "THANOS-TENANT",

@@ -89,6 +89,7 @@ async function writer(name: string, endpoints: readonly string[], replicationFac
     hashring: () => ring,
     peers,
     forwarded: new ForwardedSeries(Date.now, () => undefined),
+    handOff: null,
     localEndpoint: "a:1",
     metrics,
     log: quiet,

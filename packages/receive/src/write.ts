@@ -9,13 +9,14 @@ import type { FoundSeries, WriteRequestBuffer } from "@torus/kernels";
 import { errorText, type Logger } from "@torus/server";
 import { Cause, causeOfError, codesOf } from "./cause.ts";
 import type { ForwardedSeries, TenantSeries } from "./forwarded-series.ts";
+import type { HandOff } from "./handoff/handoff.ts";
 import { describeRefused, writeLocal } from "./local.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
-import type { Peer, Peers } from "./peers.ts";
+import { isAway, type Peer, type Peers } from "./peers.ts";
 import { WriteDecision, writeQuorum } from "./quorum.ts";
 import { byCopy, type Copies, forwardedRequest, routeRequest } from "./route.ts";
 import { type SampleCounts, samplesBySeries, samplesOf, totalSamples } from "./sample-counts.ts";
-import { makeShipment } from "./shipment.ts";
+import { asWriteRequest, makeShipment } from "./shipment.ts";
 import type { Tenant } from "./tenants.ts";
 import type { SeriesCauses } from "./verdicts.ts";
 
@@ -54,6 +55,8 @@ export type WriterOptions = {
   hashring: (() => Hashring | undefined) | null;
   peers: Peers;
   forwarded: ForwardedSeries;
+  /** Null where copies that cannot be made are not kept. */
+  handOff: HandOff | null;
   /** The address under which the ring knows this process; "" for a router. */
   localEndpoint: string;
   metrics: ReceiveMetrics;
@@ -75,6 +78,9 @@ type Distribution = {
   /** Messages already made, by the series that they hold: several nodes may own the same. */
   messages: Map<Uint32Array, Uint8Array>;
 };
+
+/** A RemoteWrite message, and the index of each of its series. */
+type Message = { message: Uint8Array; entries: Uint32Array };
 
 export class Writer {
   readonly #options: WriterOptions;
@@ -190,32 +196,51 @@ export class Writer {
   #send(all: Distribution, endpoint: number, chosen: Uint32Array): void {
     const { request, tenant, placement, copies, series, found, messages } = all;
     const peer = this.#options.peers.get(placement.endpoints[endpoint]?.address ?? "");
+    const whole = (): Message => {
+      let message = messages.get(chosen);
+      message ??= forwardedRequest(request, chosen, tenant.bytes, 1);
+      messages.set(chosen, message);
+      return { message, entries: chosen };
+    };
+    const byCopies = (): Message[] =>
+      byCopy({ endpoint, series: chosen }, placement, copies, all.sections()).map((each) => ({
+        message: forwardedRequest(request, each.series, tenant.bytes, each.copy + 1),
+        entries: each.series,
+      }));
     const refusal = peer.refusal(0);
     if (refusal !== undefined) {
-      void this.#forward(all, peer, chosen, () => Promise.reject(refusal));
+      // The request is gone when the hint is written, so it is made now.
+      let hints: Message[] = [];
+      if (this.#options.handOff?.hasRoom(peer.address, 0) === true) {
+        hints = peer.tookAnyCopy ? [whole()] : byCopies();
+      }
+      void this.#forward(
+        all,
+        peer,
+        chosen,
+        () => Promise.reject(refusal),
+        () => hints,
+      );
       return;
     }
     const link = peer.records();
     if (link !== undefined) {
       const registered = link.registered(series.slot);
       const shipment = makeShipment(request, found, chosen, registered, series, tenant.bytes);
+      const { entries } = shipment;
+      const hints = () => [{ message: asWriteRequest(shipment, null), entries }];
+      series.hold();
       // Their failures are counted in the decision.
-      void this.#forward(all, peer, shipment.entries, () => peer.ship(link, shipment));
-      return;
-    }
-    if (peer.takesAnyCopy) {
-      let message = messages.get(chosen);
-      message ??= forwardedRequest(request, chosen, tenant.bytes, 1);
-      messages.set(chosen, message);
-      const whole = message;
-      void this.#forward(all, peer, chosen, () => peer.remoteWrite(whole, chosen.length));
-      return;
-    }
-    for (const each of byCopy({ endpoint, series: chosen }, placement, copies, all.sections())) {
-      const message = forwardedRequest(request, each.series, tenant.bytes, each.copy + 1);
-      void this.#forward(all, peer, each.series, () =>
-        peer.remoteWrite(message, each.series.length),
+      void this.#forward(all, peer, entries, () => peer.ship(link, shipment), hints).finally(() =>
+        series.release(),
       );
+      return;
+    }
+    const unary = peer.takesAnyCopy ? [whole()] : byCopies();
+    for (const each of unary) {
+      const { message, entries } = each;
+      const send = () => peer.remoteWrite(message, entries.length);
+      void this.#forward(all, peer, entries, send, () => [each]);
     }
   }
 
@@ -246,6 +271,7 @@ export class Writer {
     peer: Peer,
     entries: Uint32Array,
     send: () => Promise<SeriesCauses>,
+    hints: () => readonly Message[],
   ): Promise<void> {
     const { metrics, now } = this.#options;
     const { decision, errors } = all;
@@ -261,8 +287,34 @@ export class Writer {
       metrics.forwardRequests.inc({ result: "error" });
       metrics.replications.inc({ result: "error" });
       errors.push(errorText(error));
-      countEntries(decision, entries, [], causeOfError(error));
+      const cause = causeOfError(error);
+      const kept = isAway(error) ? this.#handOff(decision, peer, hints()) : null;
+      if (kept === null) countEntries(decision, entries, [], cause);
+      else countEntries(decision, entries, [], (await kept) ? Cause.STORED : cause);
     }
+  }
+
+  /**
+   * Keeps what the peer could not take. Null where that changes nothing for the answer; a promise of whether it counts
+   * as a copy otherwise.
+   */
+  #handOff(
+    decision: WriteDecision,
+    { address }: Peer,
+    messages: readonly Message[],
+  ): Promise<boolean> | null {
+    const { handOff } = this.#options;
+    if (handOff === null || messages.length === 0) return null;
+    const hints = messages.map(({ message, entries }) => ({ message, series: entries.length }));
+    if (handOff.mode === "quorum") return handOff.add(address, hints);
+    void decision.decided.then(() => {
+      const { cause } = decision.outcome();
+      // What the sender will send again needs no hint.
+      const isFinal =
+        cause === Cause.STORED || cause === Cause.CONFLICT || cause === Cause.BAD_REQUEST;
+      return isFinal ? handOff.add(address, hints) : false;
+    });
+    return null;
   }
 
   #answer(

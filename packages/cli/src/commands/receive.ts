@@ -1,7 +1,8 @@
 /** `torus receive`: takes remote write into a hashring of receivers, stores it, and serves it over StoreAPI. */
 
+import path from "node:path";
 import { setWriteBufferLimit } from "@torus/kernels";
-import { openReceiver } from "@torus/receive";
+import { HANDOFF_FOLDER, openReceiver, type ReceiverOptions } from "@torus/receive";
 import {
   cipherList,
   createGrpcClient,
@@ -164,6 +165,22 @@ const receiveFlags = {
       ["records", "protobuf"],
       { default: "records" },
     ),
+    "receive.handoff": flag.choice(
+      "Copies whose owner does not take them wait on disk: not at all, as repairs, or counted for the quorum.",
+      ["off", "copies", "quorum"],
+      { default: "copies" },
+    ),
+    "receive.handoff.path": flag.string("Where they wait. Default: .handoff in --tsdb.path.", {
+      default: "",
+      placeholder: "DIR",
+    }),
+    "receive.handoff.max-size": flag.bytes("Bytes on disk for each receiver at most.", {
+      default: "1GB",
+    }),
+    "receive.handoff.max-age": flag.duration(
+      "Age after which they are given up. Default: --tsdb.out-of-order.time-window, at least 5m.",
+      { default: "0s" },
+    ),
     "receive.forward.max-inflight-size": flag.bytes("Bytes on their way to one peer at most.", {
       default: "64MB",
       hidden: true,
@@ -237,6 +254,7 @@ export const receive = defineCommand({
           maxInflightBytes: config["receive.forward.max-inflight-size"],
           records: config["receive.replication-protocol"] === "records",
         },
+        handOff: handOffOf(config),
         connect: (address) =>
           createGrpcClient(address, { maxMessageBytes: config["grpc-max-message-size"] }),
         http: {
@@ -312,6 +330,21 @@ export const receive = defineCommand({
     });
   },
 });
+
+const LEAST_HANDOFF_AGE_MS = 5 * 60_000;
+
+function handOffOf(config: Config<typeof receiveFlags>): ReceiverOptions["handOff"] {
+  const mode = config["receive.handoff"];
+  if (mode === "off") return null;
+  const window = config["tsdb.out-of-order.time-window"];
+  return {
+    mode,
+    dir: config["receive.handoff.path"] || path.join(config["tsdb.path"], HANDOFF_FOLDER),
+    maxBytes: config["receive.handoff.max-size"],
+    maxMessageBytes: config["grpc-max-message-size"],
+    maxAgeMs: config["receive.handoff.max-age"] || Math.max(window, LEAST_HANDOFF_AGE_MS),
+  };
+}
 
 /** @throws {UsageError} */
 function guardOfWritePort(
