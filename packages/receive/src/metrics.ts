@@ -197,6 +197,18 @@ export function registerTenantMetrics(registry: Registry, tenants: Tenants): voi
         }
       },
     });
+  new Counter({
+    name: "prometheus_tsdb_head_out_of_order_samples_appended_total",
+    help: "Total number of appended out of order samples.",
+    labelNames: ["tenant", "type"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { name: tenant, db } of tenants.list()) {
+        this.inc({ tenant, type: "float" }, db.head.lateAppended);
+      }
+    },
+  });
   gauge(
     "prometheus_tsdb_head_series",
     "Total number of series in the head block.",

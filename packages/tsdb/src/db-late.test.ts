@@ -96,6 +96,7 @@ test("a late sample inside the window is stored, read, and there again after a k
   expect(existsSync(path.join(dir, "wbl"))).toBe(false);
   const counts = append(db, "a", ...minutes(30, 60));
   expect(counts.byVerdict[Verdict.ACCEPTED]).toBe(30);
+  expect(db.head.lateAppended).toBe(30);
   expect(counts.table).toEqual([0, 0]);
   const all = await read(db, "a");
   expect([...all.keys()]).toEqual(minutes(30, 61).map(([time]) => time));

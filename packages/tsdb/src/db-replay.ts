@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { newestCheckpoint } from "./db-checkpoint.ts";
 import type { Head } from "./head/head.ts";
-import { RecordMalformedError, type Replay } from "./head/replay.ts";
+import { RecordMalformedError, RecordType, type Replay } from "./head/replay.ts";
 import { type LogDamage, readLog, repairLog } from "./wlog/reader.ts";
 import { LogRecordMalformedError } from "./wlog/records.ts";
 
@@ -52,7 +52,20 @@ export function replayLog(
       repair("write-ahead log", walDir, damage, log);
     }
     replayLate(dir, replay, log);
-    const { unknownRefs } = replay.counts;
+    const { unknownRefs, skipped, lateSkipped } = replay.counts;
+    const deletions = skipped.get(RecordType.TOMBSTONES) ?? 0;
+    if (deletions > 0) {
+      log("warn", "deletions in the log are not carried out: what they deleted is there again", {
+        dir,
+        records: deletions,
+      });
+    }
+    if (lateSkipped > 0) {
+      log("warn", "native histograms that came out of order are dropped", {
+        dir,
+        records: lateSkipped,
+      });
+    }
     if (unknownRefs > 0) {
       log("warn", "samples in the log are of series that it does not have; they are dropped", {
         dir,

@@ -69,6 +69,7 @@ export function appendLate(state: HeadState, table: number, rows: number, log: R
     throw new LogWriteError(error);
   }
   for (const { ref, time, value } of accepted) state.late.insert(ref, Number(time), value);
+  state.lateAppended += accepted.length;
 }
 
 /** Values of samples in the head's chunks; the last chunk is kept decoded, as late samples come in runs. */

@@ -75,6 +75,10 @@ export class Head implements ChunkQueryable {
   get minValidTime(): number {
     return this.#state.minValidTime;
   }
+  /** Samples that came out of order and were stored, since the start. */
+  get lateAppended(): number {
+    return this.#state.lateAppended;
+  }
   get seriesCreated(): number {
     return this.#state.seriesCreated;
   }

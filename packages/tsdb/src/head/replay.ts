@@ -38,6 +38,8 @@ export type ReplayCounts = {
   samples: number;
   /** Of the log of samples that came out of order. */
   lateSamples: number;
+  /** Records of that log that hold no floats. */
+  lateSkipped: number;
   /** Samples whose series record is missing: the log was cut before it. */
   unknownRefs: number;
   /** Records of types that are not kept in memory, by type. */
@@ -55,6 +57,7 @@ export class Replay {
     series: 0,
     samples: 0,
     lateSamples: 0,
+    lateSkipped: 0,
     unknownRefs: 0,
     skipped: new Map(),
   };
@@ -92,10 +95,13 @@ export class Replay {
 
   /** Takes a record of the log of late samples, after all of the other log. @throws {LogRecordMalformedError} */
   lateRecord(bytes: Uint8Array): void {
-    // Markers say what is in mapped chunks too; samples stay in this log until they are in a block.
-    if (bytes[0] !== RecordType.SAMPLES) return;
     const record = decodeRecord(bytes);
-    if (record?.type !== 2) return;
+    // Markers say what is in mapped chunks too; samples stay in this log until they are in a block.
+    if (record === null || record.type === 5) return;
+    if (record.type !== 2 && record.type !== 11) {
+      this.counts.lateSkipped++;
+      return;
+    }
     const state = this.#state;
     for (const { ref, time, value } of record.samples) {
       const series = this.#seriesOf(ref);
