@@ -31,19 +31,29 @@ export class VarintOverflowError extends Error {
 
 const decoder = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
 
+/** One 64-bit integer and its halves, the lower first. */
+const word64 = new BigUint64Array(1);
+const words = new Uint32Array(word64.buffer);
+
 export class ByteReader {
   readonly bytes: Uint8Array;
   /** Next byte to be read. */
   offset: number;
   /** Reads stop here. */
   readonly end: number;
-  readonly #view: DataView;
+  /** Made when it is first needed: most readers are of a message that has varints and bytes only. */
+  #lazyView: DataView | null = null;
 
   constructor(bytes: Uint8Array, offset = 0, end = bytes.length) {
     this.bytes = bytes;
     this.offset = offset;
     this.end = end;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  get #view(): DataView {
+    const { buffer, byteOffset, byteLength } = this.bytes;
+    this.#lazyView ??= new DataView(buffer, byteOffset, byteLength);
+    return this.#lazyView;
   }
 
   get remaining(): number {
@@ -114,14 +124,23 @@ export class ByteReader {
 
   uvarintBig(): bigint {
     const start = this.offset;
-    let value = 0n;
+    // The value's 28 lowest bits, the 28 above them, and the last 8: each BigInt operation allocates.
+    let low = 0;
+    let middle = 0;
+    let high = 0;
     for (let i = 0; ; i++) {
       if (this.offset >= this.end) throw new TruncatedError("uvarint", start, i + 1, this.end);
       const byte = this.bytes[this.offset++] as number;
       if (i === 9 && byte > 1) throw new VarintOverflowError(start);
-      value |= BigInt(byte & 0x7f) << BigInt(7 * i);
-      if (byte < 0x80) return value;
+      const bits = byte & 0x7f;
+      if (i < 4) low |= bits << (7 * i);
+      else if (i < 8) middle |= bits << (7 * (i - 4));
+      else high |= bits << (7 * (i - 8));
+      if (byte < 0x80) break;
     }
+    words[0] = low | (middle << 28);
+    words[1] = (middle >>> 4) | (high << 24);
+    return word64[0] as bigint;
   }
 
   /** A zigzag varint as a number; beyond ±2^53 it is the nearest double. */

@@ -1,5 +1,9 @@
 /** Appends the primitives of Prometheus' disk formats and of protobuf to a growing buffer. */
 
+/** One 64-bit integer and its halves, the lower first. */
+const word64 = new BigUint64Array(1);
+const words = new Uint32Array(word64.buffer);
+
 export class ByteWriter {
   #bytes: Uint8Array;
   #view: DataView;
@@ -99,12 +103,15 @@ export class ByteWriter {
   }
 
   uvarintBig(value: bigint): void {
-    let rest = BigInt.asUintN(64, value);
-    while (rest >= 0x80n) {
-      this.u8(Number(rest & 0x7fn) | 0x80);
-      rest >>= 7n;
+    word64[0] = BigInt.asUintN(64, value);
+    let low = words[0] as number;
+    let high = words[1] as number;
+    while (high > 0 || low >= 0x80) {
+      this.u8((low & 0x7f) | 0x80);
+      low = ((low >>> 7) | (high << 25)) >>> 0;
+      high >>>= 7;
     }
-    this.u8(Number(rest));
+    this.u8(low);
   }
 
   /** Zigzag. @param value A whole number within ±2^52. */

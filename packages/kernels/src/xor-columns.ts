@@ -40,6 +40,11 @@ const LARGE_CAPACITY = 1 << 16;
 /** A sample takes two bits at least: a chunk that claims more is not given memory. */
 const MOST_SAMPLES_PER_BYTE = 4;
 
+const SCRATCH_BYTES = 1 << 16;
+
+/** Where chunks are copied to that lie elsewhere. */
+let scratch: KernelBytes | null = null;
+
 export class XorColumns {
   #at = 0;
   #capacity = 0;
@@ -67,6 +72,17 @@ export class XorColumns {
     const decoded = kernel().exports.xorDecode(source.address(offset), size, times, values, -1);
     if (decoded < 0) throw new XorChunkTruncatedError(size);
     this.length += decoded;
+  }
+
+  /** The same for a chunk that lies elsewhere. */
+  appendBytes(chunk: Uint8Array): void {
+    if (scratch === null || scratch.bytes.length < chunk.length) {
+      scratch?.release();
+      scratch = null;
+      scratch = new KernelBytes(Math.max(chunk.length, SCRATCH_BYTES));
+    }
+    scratch.bytes.set(chunk);
+    this.append(scratch, 0, chunk.length);
   }
 
   /** Puts samples that are decoded already behind what is there. */
@@ -106,16 +122,21 @@ export class XorColumns {
     const values = new Float64Array(buffer, at + capacity * 8, capacity);
     times.set(this.#times.subarray(0, this.length));
     values.set(this.#values.subarray(0, this.length));
-    this.release();
+    this.#free();
     this.#at = at;
     this.#capacity = capacity;
     this.#times = times;
     this.#values = values;
   }
 
+  /** Gives the memory back; what is appended next begins anew. */
   release(): void {
-    if (this.#capacity > 0) kernel().free(this.#at, this.#capacity * 16);
+    this.#free();
     this.#capacity = 0;
     this.length = 0;
+  }
+
+  #free(): void {
+    if (this.#capacity > 0) kernel().free(this.#at, this.#capacity * 16);
   }
 }

@@ -6,7 +6,13 @@
  *   Chunk { type = 1, data = 2, hash = 3 }
  */
 
-import { ByteReader, ByteWriter, xxh64 } from "@torus/encoding";
+import {
+  ByteReader,
+  ByteWriter,
+  TruncatedError,
+  VarintOverflowError,
+  xxh64,
+} from "@torus/encoding";
 import { ChunkEncoding, type Labels } from "@torus/model";
 import { readLabel, varintSize, writeLabels } from "./labels.ts";
 import { MessageMalformedError, readFields, readInt64, writeInt64 } from "./wire.ts";
@@ -56,10 +62,52 @@ function decodeSeries(bytes: Uint8Array): WireSeries {
   readFields("Series", bytes, (number, wire, reader) => {
     if (wire !== 2 || number > 2) return false;
     if (number === 1) readLabel(reader.lengthPrefixed(), labels);
-    else decodeAggrChunk(reader.lengthPrefixed(), chunks);
+    else {
+      const aggrChunk = reader.lengthPrefixed();
+      const chunk = usualChunk(aggrChunk);
+      if (chunk === null) decodeAggrChunk(aggrChunk, chunks);
+      else chunks.push(chunk);
+    }
     return true;
   });
   return { labels, chunks };
+}
+
+/**
+ * An AggrChunk as every sender writes one of raw samples: both times, then `raw` with type, data and hash in order.
+ * null for any other; half of a query's time would go into the general way.
+ */
+function usualChunk(bytes: Uint8Array): WireChunk | null {
+  const { length } = bytes;
+  if (bytes[0] !== 0x08) return null;
+  const reader = new ByteReader(bytes, 1);
+  try {
+    const minTime = readInt64(reader);
+    if (bytes[reader.offset++] !== 0x10) return null;
+    const maxTime = readInt64(reader);
+    if (bytes[reader.offset++] !== 0x1a) return null;
+    if (reader.uvarint() !== length - reader.offset) return null;
+    let type = 0;
+    let tag = bytes[reader.offset++];
+    if (tag === 0x08) {
+      type = reader.uvarint();
+      if (type > 2) return null;
+      tag = bytes[reader.offset++];
+    }
+    if (tag !== 0x12) return null;
+    const data = reader.lengthPrefixed();
+    let hash = 0n;
+    if (reader.remaining > 0) {
+      if (bytes[reader.offset++] !== 0x18) return null;
+      hash = reader.uvarintBig();
+    }
+    if (reader.remaining > 0) return null;
+    const encoding = (type + 1) as ChunkEncoding;
+    return { minTime, maxTime, encoding, data, hash, aggregate: "raw" };
+  } catch (error) {
+    if (error instanceof TruncatedError || error instanceof VarintOverflowError) return null;
+    throw error;
+  }
 }
 
 function decodeAggrChunk(bytes: Uint8Array, chunks: WireChunk[]): void {
@@ -149,19 +197,20 @@ function writeAggrChunk(
     const size = chunkSize(encoding, data, hash);
     out.uvarint(times.length + 1 + varintSize(size) + size);
     out.bytes(times.written);
-    writeChunk(out, 0x1a, encoding, data, hash);
+    writeChunk(out, 0x1a, size, encoding, data, hash);
     return;
   }
   let size = times.length;
-  for (const part of parts) {
-    const partSize = chunkSize(part.encoding, part.data, xxh64(part.data));
+  const written = parts.map(({ aggregate, encoding: own, data: bytes }) => {
+    const hash = xxh64(bytes);
+    const partSize = chunkSize(own, bytes, hash);
     size += 1 + varintSize(partSize) + partSize;
-  }
+    return { tag: ((AGGREGATES.indexOf(aggregate) + 3) << 3) | 2, partSize, own, bytes, hash };
+  });
   out.uvarint(size);
   out.bytes(times.written);
-  for (const part of parts) {
-    const tag = ((AGGREGATES.indexOf(part.aggregate) + 3) << 3) | 2;
-    writeChunk(out, tag, part.encoding, part.data, xxh64(part.data));
+  for (const part of written) {
+    writeChunk(out, part.tag, part.partSize, part.own, part.bytes, part.hash);
   }
 }
 
@@ -180,12 +229,13 @@ function chunkSize(encoding: ChunkEncoding, data: Uint8Array, hash: bigint): num
 function writeChunk(
   out: ByteWriter,
   tag: number,
+  size: number,
   encoding: ChunkEncoding,
   data: Uint8Array,
   hash: bigint,
 ): void {
   out.u8(tag);
-  out.uvarint(chunkSize(encoding, data, hash));
+  out.uvarint(size);
   if (encoding !== ChunkEncoding.XOR) {
     out.u8(0x08);
     out.u8(encoding - 1);
@@ -199,7 +249,13 @@ function writeChunk(
   }
 }
 
+const TEN_BYTES = 1n << 63n;
+const NINE_BYTES = 1n << 56n;
+
 function hashSize(hash: bigint): number {
+  // Nearly every hash needs ten bytes or nine.
+  if (hash >= TEN_BYTES) return 10;
+  if (hash >= NINE_BYTES) return 9;
   let size = 1;
   for (let rest = hash >> 7n; rest > 0n; rest >>= 7n) size++;
   return size;

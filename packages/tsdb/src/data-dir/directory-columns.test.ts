@@ -117,6 +117,17 @@ beforeAll(async () => {
   await builder.write(built, Date.now);
 });
 
+test("a day of samples is there whole at the first reading", async () => {
+  const dir = path.join(scratch, "day");
+  const builder = new BlockBuilder(7_200_000);
+  const times = Array.from({ length: 5760 }, (_, n) => START_MS + n * 15_000);
+  for (const time of times) builder.add(["__name__", "x"], time, BigInt(time));
+  await builder.write(dir, Date.now);
+  const data = new DirectoryColumns(new DataDirectory(dir));
+  const [series] = await inColumns(data, selectOf(0, 2e12));
+  expect(series).toMatchObject({ times, bits: times.map(BigInt) });
+});
+
 test("series of several blocks are one, in label order, as many as are wanted", async () => {
   const data = new DirectoryColumns(new DataDirectory(built));
   const whole = await inColumns(data, selectOf(0, 2e12));
