@@ -6,8 +6,8 @@ import path from "node:path";
 import { ByteWriter, snappyDecode, snappyEncode } from "@torus/encoding";
 import { labelsFromObject, Matcher } from "@torus/model";
 import { bytesField, int64Field, writeMatchers } from "@torus/protocol";
-import { createGrpcJsClient, createHttpMetrics, GrpcServer, HttpServer } from "@torus/server";
-import { EndpointSet, storeMethods } from "@torus/store";
+import { createHttpMetrics, GrpcServer, HttpServer } from "@torus/server";
+import { EndpointSet, openStoreClient, storeMethods } from "@torus/store";
 import { freePorts, startProcess } from "@torus/testkit";
 import { BlockBuilder, BlockReader } from "@torus/tsdb";
 import { Registry } from "prom-client";
@@ -98,14 +98,14 @@ async function startOurs(data: string): Promise<string> {
   const address = await grpc.listen("127.0.0.1:0");
   running.push(() => grpc.stop(0));
   const endpoints = new EndpointSet({
-    connect: (at) => createGrpcJsClient(at, { maxMessageBytes: 1 << 24 }),
+    connect: (spec) => openStoreClient(spec, 1 << 24),
     infoIntervalMs: 3_600_000,
     infoTimeoutMs: 5000,
     unhealthyTimeoutMs: 300_000,
     now: Date.now,
     log: quietLog,
   });
-  endpoints.set([{ address, strict: true }]);
+  endpoints.set([{ address, strict: true, tls: null }]);
   await endpoints.start();
   running.push(() => endpoints.stop());
   const pool = new WorkerPool({

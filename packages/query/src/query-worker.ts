@@ -5,8 +5,8 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import type { Queryable } from "@torus/model";
-import { createGrpcJsClient } from "@torus/server";
-import { Endpoint, type EndpointState, ProxyQueryable } from "@torus/store";
+import type { GrpcClient } from "@torus/server";
+import { Endpoint, type EndpointState, openStoreClient, ProxyQueryable } from "@torus/store";
 import { apiError } from "./api-error.ts";
 import { ByteBudget, SharedBytes } from "./byte-budget.ts";
 import {
@@ -22,7 +22,10 @@ const port = parentPort;
 if (port === null) throw new Error("query-worker.ts runs in a worker thread only");
 const { settings, slots, slot } = workerData as ThreadStart;
 const shared = new SharedBytes(settings.maxTotalBytes, slots);
-const clients = new Map<string, ReturnType<typeof createGrpcJsClient>>();
+/** Connections by endpoint, the one that was used last at the end. */
+const clients = new Map<string, { client: GrpcClient; usedAtMs: number }>();
+/** Of an endpoint that is no longer there. */
+const UNUSED_MS = 600_000;
 
 type Running = { abort: AbortController; credits: number; wake: () => void };
 const running = new Map<number, Running>();
@@ -31,14 +34,25 @@ function send(message: FromThread, transfer: ArrayBuffer[] = []): void {
   port?.postMessage(message, transfer);
 }
 
-function endpointOf(state: EndpointState): Endpoint {
-  const { address, strict } = state;
-  let client = clients.get(address);
-  if (client === undefined) {
-    client = createGrpcJsClient(address, { maxMessageBytes: settings.maxMessageBytes });
-    clients.set(address, client);
+function clientOf(state: EndpointState): GrpcClient {
+  const { address, tls, generation } = state;
+  const key = JSON.stringify([address, tls, generation]);
+  const client = clients.get(key)?.client ?? openStoreClient(state, settings.maxMessageBytes);
+  clients.delete(key);
+  clients.set(key, { client, usedAtMs: Date.now() });
+  return client;
+}
+
+function closeUnused(): void {
+  for (const [key, { client, usedAtMs }] of clients) {
+    if (Date.now() - usedAtMs < UNUSED_MS) return;
+    client.close();
+    clients.delete(key);
   }
-  const endpoint = new Endpoint(client, strict);
+}
+
+function endpointOf(state: EndpointState): Endpoint {
+  const endpoint = new Endpoint(clientOf(state), state);
   endpoint.info = state.info;
   endpoint.lastError = state.lastError;
   return endpoint;
@@ -91,6 +105,7 @@ async function run(id: number, job: QueryJob, endpoints: readonly EndpointState[
     const { type, message } = apiError(error);
     send({ type: "failure", id, errorType: type, message, peakBytes: budget.peak });
   } finally {
+    closeUnused();
     budget.release();
     running.delete(id);
   }

@@ -11,7 +11,7 @@ import {
   type ChunkSelect,
   type ChunkSeries,
 } from "@torus/model";
-import { createLogger, GrpcServer } from "@torus/server";
+import { createLogger, GrpcServer, type GrpcServerTls } from "@torus/server";
 import { storeMethods } from "@torus/store";
 import { Registry } from "prom-client";
 
@@ -95,11 +95,13 @@ class Synthetic implements ChunkQueryable {
 /** Serves them without external labels. */
 export async function serveSynthetic(
   all: readonly SyntheticSeries[],
+  tls?: GrpcServerTls,
 ): Promise<{ address: string; stop: () => Promise<void> }> {
   const server = new GrpcServer({
     log: quietLog,
     metrics: new Registry(),
     maxMessageBytes: 1 << 24,
+    ...(tls === undefined ? {} : { tls }),
   });
   server.add(
     storeMethods({

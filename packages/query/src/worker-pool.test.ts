@@ -1,13 +1,7 @@
 /** Query threads over a real endpoint in this process. */
 
-import {
-  createGrpcJsClient,
-  createHttpMetrics,
-  HttpServer,
-  mountProbe,
-  Probe,
-} from "@torus/server";
-import { EndpointSet, type EndpointState } from "@torus/store";
+import { createHttpMetrics, HttpServer, mountProbe, Probe } from "@torus/server";
+import { EndpointSet, type EndpointState, openStoreClient } from "@torus/store";
 import { Registry } from "prom-client";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { QueryJob, QueryTask } from "./query-job.ts";
@@ -34,14 +28,14 @@ beforeAll(async () => {
   ]);
   running.push(stop);
   const set = new EndpointSet({
-    connect: (at) => createGrpcJsClient(at, { maxMessageBytes: 1 << 24 }),
+    connect: (spec) => openStoreClient(spec, 1 << 24),
     infoIntervalMs: 3_600_000,
     infoTimeoutMs: 5000,
     unhealthyTimeoutMs: 300_000,
     now: Date.now,
     log: quietLog,
   });
-  set.set([{ address, strict: true }]);
+  set.set([{ address, strict: true, tls: null }]);
   running.push(() => set.stop());
   await set.start();
   endpoints = (await set.stores()).map(({ state }) => state);

@@ -13,10 +13,10 @@ export {
   Endpoint,
   type EndpointOptions,
   EndpointSet,
-  type EndpointSpec,
   type EndpointState,
 } from "./proxy/endpoints.ts";
 export { FanOutError, spareReplicas } from "./proxy/missing.ts";
 export { ProxyQueryable, type ProxyQueryOptions } from "./proxy/proxy-queryable.ts";
+export { type ClientTls, type EndpointSpec, openStoreClient } from "./proxy/store-client.ts";
 export { matchExternal, overlaps, type StoreSource } from "./source.ts";
 export { type SourcesWanted, type StoreServiceOptions, storeMethods } from "./store-service.ts";

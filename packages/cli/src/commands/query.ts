@@ -2,10 +2,27 @@
 
 import type { Matcher } from "@torus/model";
 import type { EngineFeature } from "@torus/promql";
-import { ENGINE_FEATURES, mountApi, WorkerPool } from "@torus/query";
-import { createGrpcJsClient, type Logger } from "@torus/server";
-import { type Endpoint, EndpointSet, spareReplicas } from "@torus/store";
-import { defineCommand } from "../command.ts";
+import {
+  ENGINE_FEATURES,
+  EndpointAddressError,
+  EndpointFileError,
+  EndpointSource,
+  mountApi,
+  parseEndpointAddress,
+  parseEndpointFile,
+  systemDns,
+  WorkerPool,
+} from "@torus/query";
+import { ConfigError, errorText, type Logger, readConfig, watchConfig } from "@torus/server";
+import {
+  type ClientTls,
+  type Endpoint,
+  EndpointSet,
+  type EndpointSpec,
+  openStoreClient,
+  spareReplicas,
+} from "@torus/store";
+import { defineCommand, UsageError } from "../command.ts";
 import { commonFlags, runComponent } from "../component.ts";
 import { flag, flagGroup } from "../flags.ts";
 
@@ -15,12 +32,46 @@ export const query = defineCommand({
   flags: {
     ...commonFlags,
     ...flagGroup("Endpoints", {
-      endpoint: flag.strings("Address of a StoreAPI endpoint; repeatable.", {
-        placeholder: "HOST:PORT",
-      }),
+      endpoint: flag.strings(
+        "Address of a StoreAPI endpoint, or dns+HOST:PORT, dnssrv+NAME, dnssrvnoa+NAME for all that DNS tells; repeatable.",
+        { placeholder: "HOST:PORT" },
+      ),
       "endpoint-strict": flag.strings("An endpoint that is asked also while its Info fails.", {
         placeholder: "HOST:PORT",
       }),
+      "endpoint.sd-config": flag.string("YAML with endpoints, instead of the file.", {
+        default: "",
+        placeholder: "YAML",
+      }),
+      "endpoint.sd-config-file": flag.string("YAML file with endpoints; it is followed.", {
+        default: "",
+        placeholder: "FILE",
+      }),
+      "endpoint.sd-config-reload-interval": flag.duration(
+        "Time between two looks at the file, besides a watch on it.",
+        { default: "5m" },
+      ),
+      "store.sd-dns-interval": flag.duration("Time between two questions to DNS.", {
+        default: "30s",
+      }),
+      "grpc-client-tls-secure": flag.boolean("TLS towards endpoints."),
+      "grpc-client-tls-skip-verify": flag.boolean("Take any certificate of an endpoint."),
+      "grpc-client-tls-cert": flag.string("TLS certificate of the client.", {
+        default: "",
+        placeholder: "FILE",
+      }),
+      "grpc-client-tls-key": flag.string("TLS key of the client.", {
+        default: "",
+        placeholder: "FILE",
+      }),
+      "grpc-client-tls-ca": flag.string("CA that signs the endpoints' certificates.", {
+        default: "",
+        placeholder: "FILE",
+      }),
+      "grpc-client-server-name": flag.string(
+        "Name expected in the endpoints' certificates instead of the address' host.",
+        { default: "" },
+      ),
       "endpoint.info-interval": flag.duration("Pause between two Info calls.", {
         default: "5s",
         hidden: true,
@@ -91,18 +142,41 @@ export const query = defineCommand({
     runComponent("query", config, env, async ({ log, metrics, lifecycle, http }) => {
       const maxMessageBytes = config["grpc-max-message-size"];
       const endpoints = new EndpointSet({
-        connect: (address) => createGrpcJsClient(address, { maxMessageBytes }),
+        connect: (spec) => openStoreClient(spec, maxMessageBytes),
         infoIntervalMs: config["endpoint.info-interval"],
         infoTimeoutMs: config["endpoint.info-timeout"],
         unhealthyTimeoutMs: config["store.unhealthy-timeout"],
         now: Date.now,
         log,
       });
-      endpoints.set([
-        ...config["endpoint-strict"].map((address) => ({ address, strict: true })),
-        ...config.endpoint.map((address) => ({ address, strict: false })),
-      ]);
       lifecycle.add("endpoints", { stop: () => endpoints.stop() });
+      const source = new EndpointSource({ endpoints, dns: systemDns, log });
+      lifecycle.add("endpoint source", { stop: () => source.stop() });
+      const tls = clientTls(config);
+      const sd = {
+        file: config["endpoint.sd-config-file"],
+        inline: config["endpoint.sd-config"],
+      };
+      const sdText = await readConfig("--endpoint.sd-config", sd);
+      const applySd = (text: string) => source.setFile(parseEndpointFile(text, tls));
+      try {
+        await source.setFlags(specsOf(config["endpoint-strict"], config.endpoint, tls));
+        if (sdText !== undefined) await applySd(sdText);
+      } catch (error) {
+        if (!(error instanceof EndpointFileError || error instanceof EndpointAddressError))
+          throw error;
+        throw new ConfigError(errorText(error), { cause: error });
+      }
+      if (sd.file !== "" && sdText !== undefined) {
+        const watch = watchConfig(sdText, {
+          file: sd.file,
+          refreshMs: config["endpoint.sd-config-reload-interval"],
+          log,
+          apply: applySd,
+        });
+        lifecycle.add("endpoint configuration", { stop: () => watch.stop() });
+      }
+      source.start(config["store.sd-dns-interval"]);
       const features = enabledFeatures(config["enable-feature"], log);
       const pool = new WorkerPool({
         settings: {
@@ -152,6 +226,42 @@ export const query = defineCommand({
       await endpoints.start();
     }),
 });
+
+/** @throws {UsageError} */
+function clientTls(config: {
+  readonly "grpc-client-tls-secure": boolean;
+  readonly "grpc-client-tls-skip-verify": boolean;
+  readonly "grpc-client-tls-cert": string;
+  readonly "grpc-client-tls-key": string;
+  readonly "grpc-client-tls-ca": string;
+  readonly "grpc-client-server-name": string;
+}): ClientTls | null {
+  const tls = {
+    certFile: config["grpc-client-tls-cert"],
+    keyFile: config["grpc-client-tls-key"],
+    caFile: config["grpc-client-tls-ca"],
+    serverName: config["grpc-client-server-name"],
+    skipVerify: config["grpc-client-tls-skip-verify"],
+  };
+  if ((tls.certFile === "") !== (tls.keyFile === "")) {
+    throw new UsageError("both --grpc-client-tls-cert and --grpc-client-tls-key must be given");
+  }
+  return config["grpc-client-tls-secure"] ? tls : null;
+}
+
+/** @throws {EndpointAddressError} */
+function specsOf(
+  strict: readonly string[],
+  others: readonly string[],
+  tls: ClientTls | null,
+): EndpointSpec[] {
+  const all = [
+    ...strict.map((address) => ({ address, strict: true, tls })),
+    ...others.map((address) => ({ address, strict: false, tls })),
+  ];
+  for (const { address } of all) parseEndpointAddress(address);
+  return all;
+}
 
 /** Names that nothing here has are told and left out, as Prometheus does. */
 function enabledFeatures(given: readonly string[], log: Logger): EngineFeature[] {

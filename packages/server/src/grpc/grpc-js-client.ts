@@ -7,11 +7,15 @@ export type GrpcJsClientOptions = {
   maxMessageBytes: number;
   /** Default: no TLS. */
   credentials?: grpc.ChannelCredentials;
+  /** With TLS: expected in the server's certificate instead of the address' host; "" for that. */
+  serverName?: string;
 };
 
 export function createGrpcJsClient(address: string, options: GrpcJsClientOptions): GrpcClient {
   const credentials = options.credentials ?? grpc.credentials.createInsecure();
+  const { serverName = "" } = options;
   const client = new grpc.Client(address, credentials, {
+    ...(serverName === "" ? {} : { "grpc.ssl_target_name_override": serverName }),
     "grpc.max_receive_message_length": options.maxMessageBytes,
     "grpc.max_send_message_length": options.maxMessageBytes,
     // Thanos' own: what a store behind a load balancer or a paused one needs to be found out.

@@ -6,15 +6,10 @@
 import type { Labels, Matcher } from "@torus/model";
 import { decodeInfo, type EndpointInfo } from "@torus/protocol";
 import { errorText, type GrpcClient, type Logger } from "@torus/server";
-
-export type EndpointSpec = {
-  address: string;
-  /** Asked also while its Info fails, and never taken off the list. */
-  strict: boolean;
-};
+import type { ClientTls, EndpointSpec } from "./store-client.ts";
 
 export type EndpointOptions = {
-  connect: (address: string) => GrpcClient;
+  connect: (spec: EndpointSpec) => GrpcClient;
   infoIntervalMs: number;
   infoTimeoutMs: number;
   /** An endpoint that last answered longer ago than this is no longer listed; it is still asked for its Info. */
@@ -24,12 +19,17 @@ export type EndpointOptions = {
 };
 
 /** What one thread tells another of an endpoint. */
-export type EndpointState = Pick<Endpoint, "address" | "strict" | "info" | "lastError">;
+export type EndpointState = EndpointSpec &
+  Pick<Endpoint, "info" | "lastError"> & {
+    /** A connection of an earlier generation has old certificates. */
+    generation: number;
+  };
 
 export class Endpoint {
-  readonly client: GrpcClient;
-  /** Asked also while its Info fails. */
+  client: GrpcClient;
   readonly strict: boolean;
+  readonly tls: ClientTls | null;
+  generation = 0;
   /** What the last Info said; null before the first. */
   info: EndpointInfo | null = null;
   /** Why the last Info failed, "" when it did not. */
@@ -38,13 +38,13 @@ export class Endpoint {
   /** When it last answered; before that, when it became known. */
   lastSeenMs = 0;
 
-  constructor(client: GrpcClient, strict: boolean) {
-    this.client = client;
-    this.strict = strict;
-  }
+  readonly address: string;
 
-  get address(): string {
-    return this.client.address;
+  constructor(client: GrpcClient, { address, strict, tls }: EndpointSpec) {
+    this.client = client;
+    this.address = address;
+    this.strict = strict;
+    this.tls = tls;
   }
 
   get healthy(): boolean {
@@ -52,8 +52,8 @@ export class Endpoint {
   }
 
   get state(): EndpointState {
-    const { address, strict, info, lastError } = this;
-    return { address, strict, info, lastError };
+    const { address, strict, tls, info, lastError, generation } = this;
+    return { address, strict, tls, info, lastError, generation };
   }
 }
 
@@ -78,7 +78,7 @@ export class EndpointSet {
       if (addresses.has(spec.address)) continue;
       addresses.add(spec.address);
       const known = before.get(key(spec));
-      const endpoint = known ?? new Endpoint(this.#options.connect(spec.address), spec.strict);
+      const endpoint = known ?? new Endpoint(this.#options.connect(spec), spec);
       if (known === undefined) {
         endpoint.lastSeenMs = this.#options.now();
         if (this.#timer !== undefined) void this.#checkOne(endpoint);
@@ -87,6 +87,17 @@ export class EndpointSet {
     }
     this.#endpoints = [...after.values()];
     for (const [name, endpoint] of before) if (!after.has(name)) endpoint.client.close();
+  }
+
+  /** New connections where there is TLS, because its files changed. @throws {ConfigError} */
+  reconnect(): void {
+    for (const endpoint of this.#endpoints) {
+      if (endpoint.tls === null) continue;
+      const before = endpoint.client;
+      endpoint.client = this.#options.connect(endpoint);
+      endpoint.generation++;
+      before.close();
+    }
   }
 
   /** Asks all for their Info, then again at every interval. Resolves after the first round. */
@@ -155,8 +166,8 @@ export class EndpointSet {
   }
 }
 
-function key({ address, strict }: EndpointSpec): string {
-  return `${strict ? "strict " : ""}${address}`;
+function key({ address, strict, tls }: EndpointSpec): string {
+  return JSON.stringify([address, strict, tls]);
 }
 
 /** What a node that takes samples gives as the end of its data. */

@@ -112,14 +112,14 @@ async function watch(
   { strict = false, now = Date.now }: { strict?: boolean; now?: () => number } = {},
 ): Promise<EndpointSet> {
   const set = endpointSet(now);
-  set.set(addresses.map((address) => ({ address, strict })));
+  set.set(addresses.map((address) => ({ address, strict, tls: null })));
   await set.start();
   return set;
 }
 
 function endpointSet(now: () => number): EndpointSet {
   const set = new EndpointSet({
-    connect: (at) => createGrpcJsClient(at, { maxMessageBytes: 1 << 24 }),
+    connect: ({ address }) => createGrpcJsClient(address, { maxMessageBytes: 1 << 24 }),
     infoIntervalMs: 3_600_000,
     infoTimeoutMs: 5000,
     unhealthyTimeoutMs: 300_000,
@@ -324,7 +324,7 @@ test("nothing is asked before the first round of Infos is over", async () => {
   const series = [{ labels: UP, chunks: chunksOf(stores[0] as GoldenChunk[]) }];
   const { address } = await serve({ external: [], series });
   const set = endpointSet(Date.now);
-  set.set([{ address, strict: false }]);
+  set.set([{ address, strict: false, tls: null }]);
   const started = set.start();
   const warnings: string[] = [];
   expect(await read(await proxy(set, {}), mint, maxt, warnings)).toHaveLength(1);
@@ -340,7 +340,7 @@ test("an endpoint named later is asked at once, and one no longer named is not a
     await serve({ external: ["replica", "b"], series }),
   ];
   const set = await watch([a.address]);
-  set.set([{ address: b.address, strict: false }]);
+  set.set([{ address: b.address, strict: false, tls: null }]);
   expect(set.listed().map(({ address }) => address)).toEqual([b.address]);
   while (set.listed().some(({ info }) => info === null)) {
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -428,8 +428,8 @@ describe("a ring of three nodes with replication factor 3", () => {
       series: [{ labels: UP, chunks: chunksOf(firstCase.stores[0] as GoldenChunk[]) }],
     });
     set.set([
-      ...set.listed().map(({ address }) => ({ address, strict: false })),
-      { address: other.address, strict: false },
+      ...set.listed().map(({ address }) => ({ address, strict: false, tls: null })),
+      { address: other.address, strict: false, tls: null },
     ]);
     await set.check();
     await other.stop();
