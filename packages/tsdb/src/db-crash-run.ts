@@ -14,6 +14,8 @@ export type CrashRun = {
   blockDurationMs: number;
   retentionMs: number;
   outOfOrderWindowMs: number;
+  /** Between requests; 0 for none. */
+  pauseMs: number;
   plan: Plan | null;
 };
 

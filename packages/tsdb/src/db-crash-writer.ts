@@ -7,7 +7,7 @@
  */
 
 import { writeFileSync, writeSync } from "node:fs";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { SERIES_WORDS, SeriesWord, Verdict } from "@torus/kernels";
 import { Tsdb } from "./db.ts";
 import { type CrashRun, PHASES } from "./db-crash-run.ts";
@@ -73,7 +73,8 @@ for (let n = run.first; n < run.first + run.requests; n++) {
       maintenance = null;
     });
   }
-  if (n % 4 === 0) await nextTurn();
+  if (run.pauseMs > 0) await sleep(run.pauseMs);
+  else if (n % 4 === 0) await nextTurn();
 }
 await maintenance;
 enter("close");

@@ -160,6 +160,7 @@ async function lane(number: number): Promise<string[]> {
         blockDurationMs: BLOCK_MS,
         retentionMs: RETENTION_MS,
         outOfOrderWindowMs: 50 * STEP_MS,
+        pauseMs: 0,
         plan: null,
       };
     }

@@ -74,6 +74,44 @@ export function blockDirectories(dir: string): string[] {
     .map((name) => path.join(dir, name));
 }
 
+/** How often a directory is read again because its writer cut a block or its log meanwhile. */
+const MOST_READS = 10;
+
+/** Names of blocks, segments and checkpoints: they change when samples move from one to another. */
+function partsOf(dir: string): string {
+  return ["", "wal", "wbl", "chunks_head"]
+    .map((name) => path.join(dir, name))
+    .map((part) => (existsSync(part) ? readdirSync(part).sort().join(",") : ""))
+    .join(";");
+}
+
+/**
+ * Reads a directory, and once more when its writer cut a block or its log meanwhile: what moves from the log into a block
+ * would be in neither, or a segment gone that was to be read.
+ */
+export function undisturbed<T>(dir: string, read: () => T): T {
+  for (let reads = 1; ; reads++) {
+    const before = partsOf(dir);
+    const isLast = () => reads === MOST_READS || partsOf(dir) === before;
+    try {
+      const result = read();
+      if (isLast()) return result;
+    } catch (error) {
+      if (isLast()) throw error;
+    }
+  }
+}
+
+/** Where blocks of samples in order end: older samples of the log are in them. */
+function inOrderEnd(blocks: readonly BlockReader[]): number {
+  let end = Number.NEGATIVE_INFINITY;
+  for (const { meta } of blocks) {
+    if (meta.compaction.hints?.includes(OUT_OF_ORDER_HINT) === true) continue;
+    end = Math.max(end, meta.maxTime);
+  }
+  return end;
+}
+
 export class DataDirectory {
   readonly dir: string;
   readonly blocks: readonly BlockReader[];
@@ -81,6 +119,7 @@ export class DataDirectory {
   readonly head: OfflineHead | null;
 
   /**
+   * What a writer moves meanwhile, from its log into a block, is in one of the two: both are of one moment.
    * @throws {NoDataDirectoryError} @throws {BlockMetaInvalidError} @throws {TombstonesDamagedError}
    */
   constructor(dir: string) {
@@ -89,22 +128,16 @@ export class DataDirectory {
     }
     this.dir = dir;
     const isBlock = isBlockDirectory(dir);
-    const blocks = isBlock ? [dir] : blockDirectories(dir);
-    this.blocks = blocks
-      .map((block) => new BlockReader(block))
-      .sort((a, b) => a.minTime - b.minTime || a.maxTime - b.maxTime);
-    if (!holdsData(dir)) throw new NoDataDirectoryError(dir, "no block and no data directory");
-    this.head = isBlock || !hasHead(dir) ? null : new OfflineHead(dir, this.#inOrderEnd());
-  }
-
-  /** Where blocks of samples in order end: older samples of the log are in them. */
-  #inOrderEnd(): number {
-    let end = Number.NEGATIVE_INFINITY;
-    for (const { meta } of this.blocks) {
-      if (meta.compaction.hints?.includes(OUT_OF_ORDER_HINT) === true) continue;
-      end = Math.max(end, meta.maxTime);
-    }
-    return end;
+    const { blocks, head } = undisturbed(dir, () => {
+      const read = (isBlock ? [dir] : blockDirectories(dir))
+        .map((block) => new BlockReader(block))
+        .sort((x, y) => x.minTime - y.minTime || x.maxTime - y.maxTime);
+      if (!holdsData(dir)) throw new NoDataDirectoryError(dir, "no block and no data directory");
+      const log = isBlock || !hasHead(dir) ? null : new OfflineHead(dir, inOrderEnd(read));
+      return { blocks: read, head: log };
+    });
+    this.blocks = blocks;
+    this.head = head;
   }
 
   /**

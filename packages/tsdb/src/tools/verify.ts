@@ -24,6 +24,7 @@ import {
   holdsData,
   isBlockDirectory,
   NoDataDirectoryError,
+  undisturbed,
 } from "../data-dir/data-directory.ts";
 import { OfflineHead } from "../data-dir/offline-head.ts";
 
@@ -88,7 +89,9 @@ export class Verifier {
   }
 
   #head(dir: string): void {
-    const head = this.#trying(dir, () => new OfflineHead(dir, Number.NEGATIVE_INFINITY));
+    const head = this.#trying(dir, () =>
+      undisturbed(dir, () => new OfflineHead(dir, Number.NEGATIVE_INFINITY)),
+    );
     for (const finding of head?.findings ?? []) {
       const { reason, offset } = finding;
       if (finding.kind === "chunks") this.#report("error", finding.file, `at ${offset}: ${reason}`);
