@@ -14,7 +14,8 @@
 import { alloc, free } from "./arena";
 
 export const SERIES_SIZE: usize = 64;
-export const SLOT_CLASS_MASK: u32 = 3;
+export const SLOT_CLASS_MASK: u32 = 0xe0;
+const SLOT_CLASS_SHIFT: u32 = 5;
 /** The series has a last sample. */
 export const HAS_SAMPLE: u32 = 4;
 export const DEAD: u32 = 8;
@@ -28,10 +29,13 @@ const ROOM: usize = 32;
 const MAX_CHUNK_BYTES: u32 = 1005;
 const TARGET_SAMPLES: u32 = 120;
 
+// Half of a chunk's bytes would be empty room if slots doubled.
+const SLOT_SIZES = memory.data<u16>([64, 128, 256, 384, 528, 688, 864, 1088]);
+
 // @ts-ignore: decorator
 @inline
-function slotSize(slotClass: u32): usize {
-  return slotClass == 3 ? 1088 : (<usize>128) << slotClass;
+function slotSize(flags: u32): usize {
+  return <usize>load<u16>(SLOT_SIZES + <usize>((flags >> SLOT_CLASS_SHIFT) << 1));
 }
 
 let bitAt: usize = 0;
@@ -124,7 +128,7 @@ export function closeChunk(series: usize): void {
     memory.copy(closed + CLOSED_HEADER, slot + 8, length);
     store<u32>(series, <u32>closed, 52);
   }
-  free(slot, slotSize(flags & SLOT_CLASS_MASK));
+  free(slot, slotSize(flags));
   store<u32>(series, 0, 48);
   store<u16>(series, 0, 58);
   store<u8>(series, flags & ~SLOT_CLASS_MASK, 63);
@@ -214,15 +218,15 @@ export function appendSample(series: usize, t: i64, v: u64, lastT: i64, lastV: u
   }
   const bytes = <usize>load<u16>(series, 56);
   const flags = <u32>load<u8>(series, 63);
-  const slotClass = flags & SLOT_CLASS_MASK;
-  if (<usize>8 + bytes + ROOM > slotSize(slotClass)) {
-    const wider = alloc(slotSize(slotClass + 1));
+  if (<usize>8 + bytes + ROOM > slotSize(flags)) {
+    const widerFlags = flags + (1 << SLOT_CLASS_SHIFT);
+    const wider = alloc(slotSize(widerFlags));
     if (wider == 0) unreachable();
     memory.copy(wider, slot, 8 + bytes);
-    free(slot, slotSize(slotClass));
+    free(slot, slotSize(flags));
     slot = wider;
     store<u32>(series, <u32>slot, 48);
-    store<u8>(series, flags + 1, 63);
+    store<u8>(series, widerFlags, 63);
   }
   const data = slot + 8;
   const freeBits = <u32>load<u8>(series, 60);
@@ -259,7 +263,7 @@ export function truncateSeries(series: usize, mint: i64): bool {
   const flags = <u32>load<u8>(series, 63);
   const slot = <usize>load<u32>(series, 48);
   if (slot != 0 && load<i64>(series, 16) < mint) {
-    free(slot, slotSize(flags & SLOT_CLASS_MASK));
+    free(slot, slotSize(flags));
     store<u32>(series, 0, 48);
     store<u16>(series, 0, 58);
     store<u8>(series, flags & ~SLOT_CLASS_MASK, 63);
