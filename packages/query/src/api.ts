@@ -9,6 +9,7 @@ import { send } from "./answer.ts";
 import { ApiError, apiError } from "./api-error.ts";
 import {
   type DataRequest,
+  explainRequest,
   federateRequest,
   instantRequest,
   labelNamesRequest,
@@ -94,6 +95,8 @@ export function mountApi(app: Express, options: ApiOptions): void {
     };
   route(["GET", "POST"], "query", data(instantRequest));
   route(["GET", "POST"], "query_range", data(rangeRequest));
+  route(["GET", "POST"], "query_explain", data(explainRequest(instantRequest)));
+  route(["GET", "POST"], "query_range_explain", data(explainRequest(rangeRequest)));
   route(["GET", "POST"], "labels", data(labelNamesRequest));
   route(["GET"], "label/:name/values", data(labelValuesRequest));
   route(["GET", "POST"], "series", data(seriesRequest));

@@ -75,6 +75,20 @@ export const rangeRequest: DataRequest = (parameters, request, defaults) => {
   };
 };
 
+/** The plan of what the other request would evaluate. */
+export function explainRequest(of: DataRequest): DataRequest {
+  return (parameters, request, defaults) => {
+    const { task, ...wanted } = of(parameters, request, defaults);
+    if (task.kind !== "instant" && task.kind !== "range") return { ...wanted, task };
+    const times =
+      task.kind === "range"
+        ? { startMs: task.startMs, endMs: task.endMs, stepMs: task.stepMs }
+        : { startMs: task.timeMs, endMs: task.timeMs, stepMs: 0 };
+    const { query, lookbackDeltaMs } = task;
+    return { ...wanted, task: { kind: "explain", query, lookbackDeltaMs, ...times } };
+  };
+}
+
 export const seriesRequest: DataRequest = (parameters, request, defaults) => {
   const task = { kind: "series" as const, ...selected(parameters) };
   if (task.selectors.length === 0) throw new ApiError("bad_data", "no match[] parameter provided");
@@ -168,6 +182,7 @@ function evaluated(parameters: Parameters, { lookbackDeltaMs }: RequestDefaults)
     lookbackDeltaMs: parameters.duration("lookback_delta", lookbackDeltaMs),
     limit: parameters.limit(),
     stats: parameters.text("stats") !== "",
+    analyze: parameters.boolean("analyze", false),
   };
 }
 

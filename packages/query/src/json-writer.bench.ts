@@ -29,7 +29,7 @@ function matrix(valueOf: (random: number) => number): QueryResult {
 const whole = matrix((random) => Math.floor(random * 1e6));
 const rates = matrix((random) => (random * 1000) / 3);
 
-const NO_EXTRAS = { stats: null, warnings: [], infos: [] };
+const NO_EXTRAS = { stats: null, analysis: null, warnings: [], infos: [] };
 let bytes = 0;
 const write = (result: QueryResult) => {
   for (const part of queryAnswer(result, NO_EXTRAS)) bytes += part.length;

@@ -15,7 +15,7 @@ const golden = JSON.parse(
 };
 
 const REST = { warnings: [], infos: [], stats: { totalQueryableSamples: 0, peakSamples: 0 } };
-const EXTRAS = { stats: null, warnings: [], infos: [] };
+const EXTRAS = { stats: null, analysis: null, warnings: [], infos: [] };
 
 function written(result: QueryResult): string {
   return Buffer.concat([...queryAnswer(result, EXTRAS)]).toString();

@@ -174,6 +174,8 @@ function* points(out: Parts, timestamps: Float64Array, values: Float64Array): Ge
 export type QueryExtras = {
   /** JSON of `data.stats`, or null. */
   stats: string | null;
+  /** JSON of `data.analysis`, or null. */
+  analysis: string | null;
   warnings: readonly string[];
   infos: readonly string[];
 };
@@ -190,6 +192,7 @@ export function* queryAnswer(result: QueryResult, extras: QueryExtras): Generato
   } else out.text(`${valueText(result.timestampMs / 1000)},${goString(result.value)}`);
   out.ascii("]");
   if (extras.stats !== null) out.text(`,"stats":${extras.stats}`);
+  if (extras.analysis !== null) out.text(`,"analysis":${extras.analysis}`);
   out.ascii("}");
   out.text(`${messagesJson(extras)}}`);
   yield out.take();

@@ -119,6 +119,7 @@ async function startOurs(data: string): Promise<string> {
       maxBytes: 0,
       maxTotalBytes: 0,
       lookbackDeltaMs: 300_000,
+      noStepSubqueryIntervalMs: 60_000,
       features: [],
       maxMessageBytes: 1 << 24,
     },

@@ -34,6 +34,8 @@ type Evaluated = {
   /** 0 for no limit; likewise below. */
   limit: number;
   stats: boolean;
+  /** The answer tells what each operator cost. */
+  analyze: boolean;
 };
 
 type Selected = {
@@ -47,6 +49,15 @@ type Selected = {
 export type QueryTask =
   | (Evaluated & { kind: "instant"; timeMs: number })
   | (Evaluated & { kind: "range"; startMs: number; endMs: number; stepMs: number })
+  | {
+      kind: "explain";
+      query: string;
+      lookbackDeltaMs: number;
+      /** Equal ends and a step of 0 for an instant query. */
+      startMs: number;
+      endMs: number;
+      stepMs: number;
+    }
   | (Selected & { kind: "series" })
   | (Selected & { kind: "labelNames" })
   | (Selected & { kind: "labelValues"; name: string })
@@ -83,6 +94,8 @@ export type QuerySettings = {
   /** Of all queries together. */
   maxTotalBytes: number;
   lookbackDeltaMs: number;
+  /** The step of a subquery that names none. */
+  noStepSubqueryIntervalMs: number;
   features: readonly EngineFeature[];
   maxMessageBytes: number;
 };

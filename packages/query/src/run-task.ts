@@ -12,6 +12,7 @@ import {
   Engine,
   type EngineFeature,
   type Feature,
+  type PlanNode,
   PromqlParseError,
   parseExpr,
   parseMetricSelector,
@@ -19,6 +20,7 @@ import {
   type QueryResult,
   valueType,
 } from "@torus/promql";
+import { analysisJson, planJson } from "./analysis-json.ts";
 import { ApiError, badParameter } from "./api-error.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { textAnswer } from "./expression-endpoints.ts";
@@ -31,7 +33,10 @@ import { SeriesStatistics } from "./series-statistics.ts";
 
 export type TaskContext = {
   data: Queryable;
-  settings: Pick<QuerySettings, "maxSamples" | "lookbackDeltaMs" | "features">;
+  settings: Pick<
+    QuerySettings,
+    "maxSamples" | "lookbackDeltaMs" | "noStepSubqueryIntervalMs" | "features"
+  >;
   timeoutMs: number;
   /** When the request came; its evaluation begins now. */
   askedAtMs: number;
@@ -71,6 +76,8 @@ export async function runTask(task: QueryTask, context: TaskContext): Promise<Ta
       );
       return json(parts, warnings, result.warnings.length > 0);
     }
+    case "explain":
+      return json([answer(planJson(explained(task, context)))], warnings);
     case "series":
       return json([await series(task, context, warnings)], warnings);
     case "text":
@@ -130,19 +137,38 @@ function federated(texts: readonly string[]): (readonly Matcher[])[] {
   });
 }
 
-function evaluated(
-  task: QueryTask & { kind: "instant" | "range" },
-  { data, settings, timeoutMs, budget, signal, now }: TaskContext,
-  warnings: Warnings,
-): Promise<QueryResult> {
-  checkExpression(task, settings.features);
-  const engine = new Engine({
+function engineFor({ settings, timeoutMs, now }: TaskContext): Engine {
+  const enabledFeatures = new Set(settings.features);
+  return new Engine({
     ...settings,
-    enabledFeatures: new Set(settings.features),
+    enabledFeatures,
     timeoutMs,
     now,
+    clock: () => performance.now(),
   });
-  const options = { signal, lookbackDeltaMs: task.lookbackDeltaMs, charge: budget.evaluation };
+}
+
+function explained(task: QueryTask & { kind: "explain" }, context: TaskContext): PlanNode {
+  const { query, lookbackDeltaMs, ...times } = task;
+  const kind = task.stepMs === 0 ? "instant" : "range";
+  checkExpression({ kind, query }, context.settings.features);
+  return engineFor(context).explain(query, times, { lookbackDeltaMs });
+}
+
+function evaluated(
+  task: QueryTask & { kind: "instant" | "range" },
+  context: TaskContext,
+  warnings: Warnings,
+): Promise<QueryResult> {
+  const { data, settings, budget, signal } = context;
+  checkExpression(task, settings.features);
+  const engine = engineFor(context);
+  const options = {
+    signal,
+    lookbackDeltaMs: task.lookbackDeltaMs,
+    charge: budget.evaluation,
+    analyze: task.analyze,
+  };
   const told = watched(data, warnings);
   return task.kind === "instant"
     ? engine.instant(told, task.query, task.timeMs, options)
@@ -151,7 +177,7 @@ function evaluated(
 
 /** What is wrong with the text is the request's fault, and no failure of its execution. @throws {ApiError} */
 function checkExpression(
-  { kind, query }: QueryTask & { kind: "instant" | "range" },
+  { kind, query }: { kind: "instant" | "range"; query: string },
   features: readonly EngineFeature[],
 ): void {
   const enabledFeatures = new Set(features.filter(isParserFeature));
@@ -209,6 +235,7 @@ function queryParts(
   for (const text of result.warnings) if (!text.startsWith("PromQL ")) warnings.add(text);
   return queryAnswer(limited, {
     stats: stats ? statsText : null,
+    analysis: result.analysis === undefined ? null : analysisJson(result.analysis),
     warnings: warnings.texts,
     infos: shortened(result.infos, "info"),
   });

@@ -59,6 +59,7 @@ function open(options: Partial<WorkerPoolOptions> = {}, maxBytes = 0): WorkerPoo
       maxBytes,
       maxTotalBytes: 0,
       lookbackDeltaMs: 300_000,
+      noStepSubqueryIntervalMs: 60_000,
       features: [],
       maxMessageBytes: 1 << 24,
     },
@@ -83,7 +84,7 @@ function job(task: QueryTask): QueryJob {
   return { task, data: DATA, timeoutMs: 120_000, askedAtMs: 0 };
 }
 
-const evaluated = { lookbackDeltaMs: 300_000, limit: 0, stats: false };
+const evaluated = { lookbackDeltaMs: 300_000, limit: 0, stats: false, analyze: false };
 
 const instant = (query: string) =>
   job({ kind: "instant", query, timeMs: START + 600_000, ...evaluated });

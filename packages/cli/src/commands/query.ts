@@ -118,6 +118,9 @@ export const query = defineCommand({
       "query.lookback-delta": flag.duration("How far an instant selector looks back.", {
         default: "5m",
       }),
+      "query.default-evaluation-interval": flag.duration("Step of a subquery that names none.", {
+        default: "1m",
+      }),
       "enable-feature": flag.strings(
         `Experimental parts of the language, as Prometheus names them: ${ENGINE_FEATURES.join(", ")}; repeatable, or with commas.`,
         { placeholder: "NAME" },
@@ -189,6 +192,7 @@ export const query = defineCommand({
           maxBytes: config["query.max-bytes"],
           maxTotalBytes: config["query.max-total-bytes"],
           lookbackDeltaMs: config["query.lookback-delta"],
+          noStepSubqueryIntervalMs: config["query.default-evaluation-interval"],
           features,
           maxMessageBytes,
         },
