@@ -139,6 +139,8 @@ async function report(asked: readonly System[], endMs: number): Promise<void> {
   const wanted =
     flags.queries === "" ? MIX : MIX.filter(({ name }) => flags.queries.split(",").includes(name));
   for (const query of wanted) {
+    // First, so that the first answer of each is among those compared.
+    const verdict = await compared(query, endMs, ours, judge);
     const costs = new Map<System, Cost>();
     for (const system of asked) costs.set(system, await cost(system, query, endMs));
     const cells = asked.map((system) => {
@@ -151,9 +153,7 @@ async function report(asked: readonly System[], endMs: number): Promise<void> {
       for (const system of ours)
         cells.push((theirs / (costs.get(system) as Cost).cpuMs).toFixed(2));
     }
-    print(
-      `| ${query.name} | ${cells.join(" | ")} | ${await compared(query, endMs, ours, judge)} |`,
-    );
+    print(`| ${query.name} | ${cells.join(" | ")} | ${verdict} |`);
   }
   const mean = (name: string) => {
     const all = logs.get(name) ?? [];

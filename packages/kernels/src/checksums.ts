@@ -7,9 +7,18 @@ import { crc32c as plainCrc32c } from "./twins/crc32c.ts";
 const CRC_KERNEL_BYTES = 128;
 const PIECE_BYTES = 1 << 20;
 
+/** A place for what is short, taken once. */
+const SHORT_BYTES = 1 << 15;
+let shortAt = 0;
+
 function inKernel<T>(bytes: Uint8Array, run: (at: number) => T): T {
   const k = kernel();
   if (bytes.buffer === k.memory.buffer) return run(bytes.byteOffset);
+  if (bytes.length <= SHORT_BYTES) {
+    if (shortAt === 0) shortAt = k.alloc(SHORT_BYTES + SLACK_BYTES);
+    k.bytes.set(bytes, shortAt);
+    return run(shortAt);
+  }
   const size = bytes.length + SLACK_BYTES;
   const at = k.alloc(size);
   try {

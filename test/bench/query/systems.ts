@@ -64,8 +64,11 @@ function urlOf(base: string, { expression, range, step }: MixQuery, endMs: numbe
   return url;
 }
 
+/** Receivers put the tenant's label into every series. */
 const keyOf = (pairs: readonly (readonly [string, string])[]) =>
-  JSON.stringify([...pairs].sort(([a], [b]) => (a < b ? -1 : 1)));
+  JSON.stringify(
+    pairs.filter(([name]) => name !== "tenant_id").sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
 
 function overHttp(
   name: string,
