@@ -284,5 +284,5 @@ export function chunkHash(chunk: WireChunk): bigint {
 
 /** The number of samples that a chunk's header claims. */
 export function claimedSamples(data: Uint8Array): number {
-  return data.length < 2 ? 0 : new ByteReader(data).u16();
+  return data.length < 2 ? 0 : ((data[0] as number) << 8) | (data[1] as number);
 }
