@@ -50,7 +50,9 @@ export async function round(options: RoundOptions): Promise<RoundSummary> {
     const nemesis = new Nemesis(ring, random, log);
     await Promise.all([
       nemesis.run(until),
-      ...writers.map((writer) => writer.run(ring.receivers, intervalMs, until)),
+      ...writers.map((writer) =>
+        writer.run(ring.receivers, intervalMs, AbortSignal.timeout(seconds * 1000)),
+      ),
     ]);
     await ring.heal();
     await ring.startQuery();

@@ -33,6 +33,8 @@ export class ChaosWriter {
   readonly statuses = new Map<number, number>();
   /** Answers of a kind that a correct sender must never get, with what they said. */
   readonly refusals: string[] = [];
+  /** All answers but 2xx. */
+  readonly failures: string[] = [];
   readonly #random: Random;
   readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 2 });
 
@@ -42,10 +44,10 @@ export class ChaosWriter {
     this.#random = random;
   }
 
-  /** Sends a batch every `intervalMs` until the time has come. */
-  async run(receivers: readonly Receiver[], intervalMs: number, untilMs: number): Promise<void> {
+  /** Sends a batch every `intervalMs` until it is told to end. */
+  async run(receivers: readonly Receiver[], intervalMs: number, end: AbortSignal): Promise<void> {
     let due = Date.now();
-    while (Date.now() < untilMs) {
+    while (!end.aborted) {
       await this.#send(receivers);
       due = Math.max(due + intervalMs, Date.now() - intervalMs);
       await sleep(due - Date.now());
@@ -70,6 +72,7 @@ export class ChaosWriter {
           this.latenciesMs.push(performance.now() - begin);
           return;
         }
+        if (status >= 300) this.failures.push(`${status} ${text}`);
         if (status >= 400 && status < 500 && status !== 429) {
           this.refusals.push(`${status} ${text}`);
         }
