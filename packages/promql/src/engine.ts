@@ -6,7 +6,7 @@ import { type Expr, valueType } from "./ast.ts";
 import { type Column, type Grid, newColumn } from "./column.ts";
 import { Evaluation, withNamesDropped } from "./evaluate.ts";
 import { Meter } from "./meter.ts";
-import type { Feature } from "./parse/parser.ts";
+import type { Feature } from "./parse/token-cursor.ts";
 import { parseExpr } from "./parse.ts";
 import { analysisOf, explainPlan, type PlanNode } from "./plan/explain.ts";
 import { type Plan, planOf } from "./plan/plan.ts";

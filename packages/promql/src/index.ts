@@ -27,7 +27,7 @@ export { children, isComparison, isSetOp, valueType } from "./ast.ts";
 export type { EngineFeature, EngineOptions, QueryOptions, QueryTimes } from "./engine.ts";
 export { Engine } from "./engine.ts";
 export { describePosition, PromqlParseError } from "./parse/parse-error.ts";
-export type { Feature } from "./parse/parser.ts";
+export type { Feature } from "./parse/token-cursor.ts";
 export type { ParseOptions } from "./parse.ts";
 export { ALL_FEATURES, parseExpr, parseMetricSelector } from "./parse.ts";
 export type { AnalysisNode, OperatorCost, PlanNode } from "./plan/explain.ts";

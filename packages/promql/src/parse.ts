@@ -3,7 +3,8 @@
 import type { Matcher } from "@torus/model";
 import type { Expr } from "./ast.ts";
 import { checked } from "./parse/check.ts";
-import { type Feature, Parser } from "./parse/parser.ts";
+import { Parser } from "./parse/parser.ts";
+import type { Feature } from "./parse/token-cursor.ts";
 
 export type ParseOptions = { enabledFeatures?: ReadonlySet<Feature> };
 
