@@ -78,7 +78,9 @@ export class Evaluation extends QueryRun {
         }
         return;
       case "binary":
-        yield await this.releasing(() => this.binary(expr, grid));
+        if (valueType(expr.left) === "scalar") yield* this.#withScalar(expr, "left", grid);
+        else if (valueType(expr.right) === "scalar") yield* this.#withScalar(expr, "right", grid);
+        else yield await this.releasing(() => this.binary(expr, grid));
         return;
       case "aggregation":
         yield await sharedAggregation(this, expr, grid);
@@ -133,16 +135,20 @@ export class Evaluation extends QueryRun {
     }
   }
 
-  async binary(expr: Binary, grid: Grid): Promise<Column[]> {
+  /** A scalar on one side: the other's series stream through. */
+  async *#withScalar(expr: Binary, at: "left" | "right", grid: Grid): AsyncGenerator<Column[]> {
+    const isLeft = at === "left";
+    const scalar = await this.scalar(expr[at], grid);
     const delayed = this.scope.delayedNameRemoval;
-    const leftScalar = valueType(expr.left) === "scalar";
-    if (leftScalar || valueType(expr.right) === "scalar") {
-      const scalar = await this.scalar(leftScalar ? expr.left : expr.right, grid);
-      const columns = await this.collect(leftScalar ? expr.right : expr.left, grid);
-      return columns.map((column) =>
-        withScalar(expr, column, scalar, leftScalar, delayed, this.notes(expr)),
+    for await (const batch of this.vector(isLeft ? expr.right : expr.left, grid)) {
+      yield batch.map((column) =>
+        withScalar(expr, column, scalar, isLeft, delayed, this.notes(expr)),
       );
     }
+  }
+
+  async binary(expr: Binary, grid: Grid): Promise<Column[]> {
+    const delayed = this.scope.delayedNameRemoval;
     const left = await this.collect(expr.left, grid);
     const right = await this.collect(expr.right, grid);
     if (isSetOp(expr.op)) return setOperation(expr, left, right, grid.count);
