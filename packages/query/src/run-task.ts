@@ -281,7 +281,8 @@ async function labels(
       mint,
       maxt,
       matchers,
-      limit: 0,
+      // The first of the union are among the first of each; one more tells that there are more.
+      limit: limit === 0 ? 0 : limit + 1,
       signal,
       onWarning: warnings.add,
     };

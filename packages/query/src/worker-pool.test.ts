@@ -213,3 +213,16 @@ test("what cannot be evaluated is told by its type", async () => {
   await expect(body(pool, instant("up{"))).rejects.toMatchObject({ type: "bad_data" });
   await expect(body(pool, instant("few + on() few"))).rejects.toMatchObject({ type: "execution" });
 });
+
+test("label values are cut at the limit, which is told", async () => {
+  const pool = open();
+  const selected = { selectors: [], mint: START, maxt: START + 60_000 };
+  const values = (limit: number) =>
+    body(pool, job({ kind: "labelValues", name: "__name__", limit, ...selected }));
+  expect(JSON.parse(await values(2))).toEqual({
+    status: "success",
+    data: ["fat", "few"],
+    warnings: ["results truncated due to limit"],
+  });
+  expect(JSON.parse(await values(3))).toEqual({ status: "success", data: ["fat", "few", "many"] });
+});

@@ -41,6 +41,11 @@ const ABORT_GRACE_MS = 500;
 const RETIRE_BYTES = 256 * 1024 * 1024;
 /** Of a thread's heap besides what its query may hold. */
 const BASE_HEAP_MB = 192;
+/**
+ * What came from endpoints dies young, and in too small a space it lives on: over 2,000 series of a day, a query took
+ * 0.36 to 0.54 CPU seconds with this and 0.47 to 0.67 with Node's default.
+ */
+const YOUNG_MB = 64;
 /** Parts that are given back at a time. */
 const CREDIT = WINDOW / 4;
 
@@ -232,7 +237,12 @@ export class WorkerPool {
     if (slot === undefined) throw new Error("more query threads than ever may be");
     const worker = openWorker(
       { settings, slots: this.#bytes.slots, slot },
-      heapMb === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapMb } },
+      {
+        resourceLimits: {
+          maxYoungGenerationSizeMb: YOUNG_MB,
+          ...(heapMb === undefined ? {} : { maxOldGenerationSizeMb: heapMb }),
+        },
+      },
     );
     worker.unref();
     const thread = new QueryThread(worker, slot);
