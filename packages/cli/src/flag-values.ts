@@ -1,5 +1,7 @@
 /** The values that flags take besides text: durations as Prometheus and Go write them, sizes in bytes. */
 
+import { durationMs } from "@torus/server";
+
 /** A flag's value cannot be read. The message stands after the flag's name. */
 export class FlagValueError extends Error {
   constructor(message: string) {
@@ -8,16 +10,6 @@ export class FlagValueError extends Error {
   }
 }
 
-const UNIT_MS: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 7 * 86_400_000,
-  y: 365 * 86_400_000,
-};
-
 /**
  * Milliseconds of `15d`, `1h30m`, `0.5s`, `0`. Thanos mixes Prometheus durations (days, no fractions) and Go
  * durations (fractions, no days); every flag here takes both.
@@ -25,16 +17,9 @@ const UNIT_MS: Readonly<Record<string, number>> = {
  * @throws {FlagValueError}
  */
 export function parseDuration(text: string): number {
-  if (text === "0") return 0;
-  const whole = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w|y))+$/;
-  if (!whole.test(text)) throw new FlagValueError(`not a valid duration string: "${text}"`);
-  let ms = 0;
-  for (const [, number, unit = ""] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d|w|y)/g)) {
-    ms += Number(number) * (UNIT_MS[unit] ?? Number.NaN);
-  }
-  if (!Number.isSafeInteger(Math.round(ms))) {
-    throw new FlagValueError(`duration out of range: "${text}"`);
-  }
+  const ms = durationMs(text);
+  if (ms === null) throw new FlagValueError(`not a valid duration string: "${text}"`);
+  if (Number.isNaN(ms)) throw new FlagValueError(`duration out of range: "${text}"`);
   return ms;
 }
 

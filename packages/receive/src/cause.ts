@@ -3,9 +3,16 @@
  * receivers (Thanos, pkg/receive/handler.go). The one place where a write's failure becomes a code.
  */
 
-import { Verdict, WriteBuffersExhaustedError } from "@torus/kernels";
+import {
+  TooManySeriesError,
+  Verdict,
+  WriteBuffersExhaustedError,
+  WriteRequestMalformedError,
+} from "@torus/kernels";
 import { GrpcError, GrpcStatus } from "@torus/server";
 import { HeadMemoryError } from "@torus/tsdb";
+import { TenantNameError } from "./tenant-name.ts";
+import { TooManyTenantsError } from "./tenants.ts";
 
 export const Cause = {
   STORED: 0,
@@ -77,5 +84,13 @@ export function causeOfError(error: unknown): Cause {
   if (error instanceof HeadMemoryError || error instanceof WriteBuffersExhaustedError) {
     return Cause.UNAVAILABLE;
   }
+  if (
+    error instanceof TenantNameError ||
+    error instanceof WriteRequestMalformedError ||
+    error instanceof TooManySeriesError
+  ) {
+    return Cause.BAD_REQUEST;
+  }
+  if (error instanceof TooManyTenantsError) return Cause.LIMIT;
   return Cause.INTERNAL;
 }

@@ -5,7 +5,7 @@
  */
 
 import { outlineBytes, type WriteRequestBuffer, type WriteRequestOutline } from "@torus/kernels";
-import { GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
+import { errorText, GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
 import { Cause, causeOfError, codesOf } from "./cause.ts";
 import { withRawRequest } from "./decode.ts";
 import { describeRefused, writeLocal } from "./local.ts";
@@ -44,6 +44,10 @@ export function remoteWriteMethods(options: RemoteWriteOptions): GrpcMethods {
         try {
           const wantsVerdicts = call.metadata.has(VERDICTS_METADATA);
           return await remoteWrite(options, message, wantsVerdicts);
+        } catch (error) {
+          if (error instanceof GrpcError) throw error;
+          const { grpc, text } = codesOf(causeOfError(error));
+          throw new GrpcError(grpc, `${text}: ${errorText(error)}`, { cause: error });
         } finally {
           options.metrics.pendingWrites.dec();
         }

@@ -125,6 +125,9 @@ function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage)
   checkMayWrite(request, tenant);
   const declared = request.headers["content-length"];
   if (declared !== undefined) options.limiter.checkSize(tenant, Number(declared));
+  // What came before may be paid for already, or not yet.
+  options.limiter.checkRate(tenant, "bytes", Number(declared ?? 0));
+  options.limiter.checkRate(tenant, "samples", 0);
   if (declared !== undefined && Number(declared) > options.maxRequestBytes) {
     throw new RefusedError(413, tooLarge(options.maxRequestBytes));
   }

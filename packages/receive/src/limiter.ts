@@ -53,9 +53,7 @@ export class Limiter {
   apply(limits: Limits, tenants: Tenants | null): void {
     this.#limits = limits;
     this.#buckets.clear();
-    for (const { name, db } of tenants?.list() ?? []) {
-      db.head.setSeriesLimit(limits.of(name).headSeries);
-    }
+    tenants?.applyLimits();
     const { writeLimits, headSeriesLimit } = this.#metrics;
     writeLimits.reset();
     headSeriesLimit.reset();
@@ -86,12 +84,27 @@ export class Limiter {
 
   /** @throws {LimitError} 429 with the time after which there is room again. */
   takeRate(tenant: string, kind: "samples" | "bytes", amount: number): void {
+    const tokens = this.checkRate(tenant, kind, amount);
+    if (tokens === Number.POSITIVE_INFINITY) return;
+    this.#buckets.set(`${kind} ${tenant}`, { tokens: tokens - amount, at: this.#now() });
+    if (this.#buckets.size > MOST_BUCKETS) {
+      const [oldest] = this.#buckets.keys();
+      this.#buckets.delete(oldest as string);
+    }
+  }
+
+  /**
+   * Takes nothing: what can be refused before a body is read, is.
+   *
+   * @returns What there is to take.
+   * @throws {LimitError} 429
+   */
+  checkRate(tenant: string, kind: "samples" | "bytes", amount: number): number {
     const limits = this.of(tenant);
     const perSecond = kind === "samples" ? limits.samplesPerSecond : limits.bytesPerSecond;
-    if (perSecond === 0) return;
+    if (perSecond === 0) return Number.POSITIVE_INFINITY;
     const now = this.#now();
-    const key = `${kind} ${tenant}`;
-    const last = this.#buckets.get(key);
+    const last = this.#buckets.get(`${kind} ${tenant}`);
     const refilled =
       last === undefined ? perSecond : last.tokens + ((now - last.at) / 1000) * perSecond;
     const tokens = Math.min(perSecond, refilled);
@@ -101,11 +114,7 @@ export class Limiter {
       const text = `limit of ${perSecond} ${kind} per second is reached`;
       throw new LimitError(429, `tenant ${tenant}: ${text}`, Math.max(1, wait));
     }
-    this.#buckets.set(key, { tokens: tokens - amount, at: now });
-    if (this.#buckets.size > MOST_BUCKETS) {
-      const [oldest] = this.#buckets.keys();
-      this.#buckets.delete(oldest as string);
-    }
+    return tokens;
   }
 
   #refuse(tenant: string, limit: string, value: number, most: number): never {

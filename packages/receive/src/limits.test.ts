@@ -1,12 +1,15 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { snappyDecode } from "@torus/kernels";
+import { createGrpcClient, GrpcStatus } from "@torus/server";
 import { Registry } from "prom-client";
 import { afterEach, expect, test } from "vitest";
 import { FairGate, GateFullError } from "./fair-gate.ts";
 import { type LimitError, Limiter } from "./limiter.ts";
 import { parseLimits } from "./limits.ts";
 import { createReceiveMetrics } from "./metrics.ts";
+import { REMOTE_WRITE } from "./peers.ts";
 import { Node, post, type Sample, writeBody } from "./test-cluster.ts";
 
 const root = mkdtempSync(path.join(tmpdir(), "torus-limits-"));
@@ -39,6 +42,8 @@ write:
     samplesPerSecond: 5,
     bytesPerSecond: 0,
     labels: { count: 0, nameLength: 0, valueLength: 0 },
+    outOfOrderWindowMs: null,
+    retentionMs: null,
   });
   expect(limits.of("b")).toMatchObject({ series: 10, samplesPerSecond: 0 });
 });
@@ -47,6 +52,7 @@ test.each([
   ["write: {defaults: {}}", "field defaults not found in write"],
   ["write: {default: {request: {series: 1}}}", "field series not found in write.default.request"],
   ["write: {default: {head_series_limit: x}}", "head_series_limit is not a whole number"],
+  ["write: {default: {storage: {retention: soon}}}", "retention is not a duration"],
   ["write: [", "limits configuration"],
   ["- write", "the document is not a mapping"],
 ])("%s is refused", (text, message) => expect(() => parseLimits(text)).toThrow(message));
@@ -103,6 +109,108 @@ test("a rate lets a second's worth through and says when there is room again", (
   time = 5000;
   expect(take("a", 1000)).toBe(0);
   expect(take("a", 1)).toBeGreaterThan(8);
+});
+
+const HOUR = 3_600_000;
+
+async function ingestor(name: string, limits: string): Promise<Node> {
+  const node = new Node(path.join(root, name));
+  nodes.push(node);
+  await node.listen();
+  const source = { file: "", inline: limits };
+  await node.open({ localEndpoint: "", limits: { source, refreshMs: 60_000 } });
+  return node;
+}
+
+test("a tenant has its own out-of-order window and retention", async () => {
+  const node = await ingestor(
+    "storage",
+    "write: {tenants: {a: {storage: {out_of_order_time_window: 6h, retention: 4h}}}}",
+  );
+  const write = (tenant: string, at: number) =>
+    post(node.http, writeBody([[["__name__", "m"], at, 1]]), { "THANOS-TENANT": tenant });
+  for (const tenant of ["a", "b"]) {
+    expect((await write(tenant, now - 10 * HOUR)).status).toBe(204);
+    expect((await write(tenant, now)).status).toBe(204);
+  }
+  expect((await write("a", now - HOUR / 2)).status).toBe(204);
+  expect((await write("b", now - HOUR / 2)).status).toBe(409);
+  const tenants = node.receiver?.tenants;
+  await tenants?.maintain(new AbortController().signal);
+  const oldest = (tenant: string) => tenants?.peek(tenant)?.db.minTime;
+  expect(oldest("a")).toBeGreaterThan(now - 4 * HOUR);
+  expect(oldest("b")).toBeLessThan(now - 9 * HOUR);
+});
+
+test("a tenant's storage follows new limits", async () => {
+  const file = path.join(root, "storage.yaml");
+  mkdirSync(root, { recursive: true });
+  writeFileSync(file, "write: {}");
+  const node = new Node(path.join(root, "followed"));
+  nodes.push(node);
+  await node.listen();
+  const source = { file, inline: "" };
+  const receiver = await node.open({ localEndpoint: "", limits: { source, refreshMs: 60_000 } });
+  const write = (at: number) => post(node.http, writeBody([[["__name__", "m"], at, 1]]));
+  expect((await write(now)).status).toBe(204);
+  expect((await write(now - 1000)).status).toBe(409);
+  writeFileSync(file, "write: {default: {storage: {out_of_order_time_window: 1m}}}");
+  await receiver.checkLimits();
+  expect((await write(now - 1000)).status).toBe(204);
+});
+
+test.each([
+  ["..", "tenant name not valid"],
+  ["a/b", "tenant name not valid"],
+  ["lost+found", "tenant name not valid"],
+])("tenant %s is refused over gRPC", async (tenant, message) => {
+  const node = await ingestor("names", "");
+  const client = createGrpcClient(node.address, { maxMessageBytes: 1 << 20 });
+  const name = Buffer.from(tenant);
+  const body = snappyDecode(writeBody(series(1)), 1 << 20);
+  const request = Buffer.concat([body, Buffer.of(0x12, name.length), name, Buffer.of(0x18, 1)]);
+  await expect(client.unary(REMOTE_WRITE, request, { timeoutMs: 5000 })).rejects.toMatchObject({
+    code: GrpcStatus.INVALID_ARGUMENT,
+    message: expect.stringContaining(message),
+  });
+  client.close();
+});
+
+test("a tenant at ten times its limit costs another one no request", async () => {
+  const node = await ingestor(
+    "fair",
+    "write: {global: {max_concurrency: 2}, tenants: {a: {rate: {samples_per_second: 200}}}}",
+  );
+  const counts = new Map<number, number>();
+  const started = Date.now();
+  let isOver = false;
+  let sent = 0;
+  const flood = async (lane: number) => {
+    while (!isOver && sent < 4000) {
+      const n = sent++;
+      const answer = await post(node.http, writeBody(series(20, lane * 20)), {
+        "THANOS-TENANT": "a",
+      });
+      counts.set(answer.status, (counts.get(answer.status) ?? 0) + 1);
+      if (answer.status === 429) expect(Number(answer.retryAfter)).toBeGreaterThan(0);
+      if (n % 10 === 0) await new Promise(setImmediate);
+    }
+  };
+  const lanes = Array.from({ length: 8 }, (_, lane) => flood(lane));
+  const others: number[] = [];
+  for (let i = 0; i < 100; i++) {
+    const body = writeBody([[["__name__", "b"], now + i, i]]);
+    others.push((await post(node.http, body, { "THANOS-TENANT": "b" })).status);
+  }
+  isOver = true;
+  await Promise.all(lanes);
+  const seconds = (Date.now() - started) / 1000;
+  expect(new Set(others)).toEqual(new Set([204]));
+  expect(node.receiver?.tenants?.peek("b")?.db.maxTime).toBe(now + 99);
+  expect(new Set(counts.keys())).toEqual(new Set([204, 429]));
+  // A second's worth at once, and then what the rate gives; the last request may overdraw.
+  expect((counts.get(204) ?? 0) * 20).toBeLessThanOrEqual(200 * (seconds + 1) + 20);
+  expect(counts.get(429)).toBeGreaterThan(0);
 });
 
 test("waiting tenants take turns, whatever the length of their queues", async () => {

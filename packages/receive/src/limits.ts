@@ -7,13 +7,16 @@
  *         request: {size_bytes_limit: 0, series_limit: 0, samples_limit: 0}
  *         head_series_limit: 0
  *         rate: {samples_per_second: 0, bytes_per_second: 0}
-        labels: {names_per_series_limit: 0, name_length_limit: 0, value_length_limit: 0}
+ *         labels: {names_per_series_limit: 0, name_length_limit: 0, value_length_limit: 0}
+ *         storage: {out_of_order_time_window: 30m, retention: 15d}
  *       tenants: {some-tenant: {head_series_limit: 100}}
  *
- * 0 is no limit; lengths are bytes of UTF-8; what a tenant does not set is the default's. Keys that nobody knows are errors. The head's series
- * are counted here and exactly, so the keys of Thanos' meta-monitoring are read and need no server.
+ * 0 is no limit; lengths are bytes of UTF-8; what a tenant does not set is the default's, and what that does not set
+ * of the storage is the flags'. Keys that nobody knows are errors. The head's series are counted here and exactly, so
+ * the keys of Thanos' meta-monitoring are read and need no server.
  */
 
+import { durationMs } from "@torus/server";
 import { parse } from "yaml";
 import type { LabelLimits } from "./edge/label-limits.ts";
 
@@ -25,6 +28,9 @@ export type TenantLimits = {
   samplesPerSecond: number;
   bytesPerSecond: number;
   labels: LabelLimits;
+  /** Null for what the flags say. */
+  outOfOrderWindowMs: number | null;
+  retentionMs: number | null;
 };
 
 export class LimitsConfigError extends Error {
@@ -42,6 +48,8 @@ export const NO_LIMITS: TenantLimits = {
   samplesPerSecond: 0,
   bytesPerSecond: 0,
   labels: { count: 0, nameLength: 0, valueLength: 0 },
+  outOfOrderWindowMs: null,
+  retentionMs: null,
 };
 
 export class Limits {
@@ -109,7 +117,7 @@ function section(value: unknown, at: string, keys: readonly string[] | null): Se
 }
 
 function tenantLimits(value: unknown, at: string, fallback: TenantLimits): TenantLimits {
-  const own = section(value, at, ["request", "head_series_limit", "rate", "labels"]);
+  const own = section(value, at, ["request", "head_series_limit", "rate", "labels", "storage"]);
   const requestAt = `${at}.request`;
   const rateAt = `${at}.rate`;
   const request = section(own.request, requestAt, [
@@ -124,6 +132,8 @@ function tenantLimits(value: unknown, at: string, fallback: TenantLimits): Tenan
     "value_length_limit",
   ]);
   const rate = section(own.rate, rateAt, ["samples_per_second", "bytes_per_second"]);
+  const storageAt = `${at}.storage`;
+  const storage = section(own.storage, storageAt, ["out_of_order_time_window", "retention"]);
   return {
     sizeBytes: limit(request, requestAt, "size_bytes_limit", fallback.sizeBytes),
     series: limit(request, requestAt, "series_limit", fallback.series),
@@ -136,7 +146,21 @@ function tenantLimits(value: unknown, at: string, fallback: TenantLimits): Tenan
       nameLength: limit(labels, labelsAt, "name_length_limit", fallback.labels.nameLength),
       valueLength: limit(labels, labelsAt, "value_length_limit", fallback.labels.valueLength),
     },
+    outOfOrderWindowMs:
+      duration(storage, storageAt, "out_of_order_time_window") ?? fallback.outOfOrderWindowMs,
+    retentionMs: duration(storage, storageAt, "retention") ?? fallback.retentionMs,
   };
+}
+
+/** Null where it is not set. */
+function duration(from: Section, at: string, key: string): number | null {
+  const value = from[key] ?? null;
+  if (value === null) return null;
+  const ms = typeof value === "string" || value === 0 ? durationMs(`${value}`) : null;
+  if (ms === null || Number.isNaN(ms)) {
+    throw new LimitsConfigError(`${at}.${key} is not a duration`);
+  }
+  return ms;
 }
 
 function limit(from: Section, at: string, key: string, fallback: number): number {

@@ -72,7 +72,7 @@ export type ReceiverOptions = {
     maxRequestBytes: number;
     maxPendingBytes: number;
   };
-  tenants: Omit<TenantsOptions, "ringLabels" | "seriesLimit" | "now" | "log">;
+  tenants: Omit<TenantsOptions, "ringLabels" | "limits" | "now" | "log">;
   limits: { source: ConfigSource; refreshMs: number };
   edge: {
     relabel: ConfigSource;
@@ -176,8 +176,8 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     parts.push(() => limits.stop());
     if (mode !== "RouterOnly") {
       const ringLabels = (tenant: string) => ring?.current?.externalLabels(tenant) ?? {};
-      const seriesLimit = (tenant: string) => limiter.of(tenant).headSeries;
-      tenants = await Tenants.open({ ...options.tenants, ringLabels, seriesLimit, now, log });
+      const limits = (tenant: string) => limiter.of(tenant);
+      tenants = await Tenants.open({ ...options.tenants, ringLabels, limits, now, log });
       registerTenantMetrics(options.metrics, tenants);
     }
   } catch (error) {

@@ -29,8 +29,8 @@ export type TenantsOptions = {
   defaultTenant: string;
   /** Of the tenant's hashring; asked whenever the labels are. */
   ringLabels: (tenant: string) => Readonly<Record<string, string>>;
-  /** The most series in the tenant's head; 0 for no limit. Asked when the tenant is opened. */
-  seriesLimit: (tenant: string) => number;
+  /** Of a tenant's storage; asked when it is opened, and by `applyLimits`. */
+  limits: (tenant: string) => StorageLimits;
   /** Tenants at most: each costs memory and files. */
   maxTenants: number;
   shipping: {
@@ -42,6 +42,14 @@ export type TenantsOptions = {
   } | null;
   now: () => number;
   log: Logger;
+};
+
+export type StorageLimits = {
+  /** The most series in the tenant's head; 0 for no limit. */
+  headSeries: number;
+  /** Null for what `tsdb` says. */
+  outOfOrderWindowMs: number | null;
+  retentionMs: number | null;
 };
 
 export class TooManyTenantsError extends Error {
@@ -130,6 +138,19 @@ export class Tenants {
     return { ...labels, ...ringLabels(tenant), [tenantLabelName]: tenant };
   }
 
+  /** Holds the open tenants to their limits of now. */
+  applyLimits(): void {
+    for (const { name, db } of this.list()) this.#applyLimits(name, db);
+  }
+
+  #applyLimits(name: string, db: Tsdb): void {
+    const { tsdb, limits } = this.#options;
+    const { headSeries, outOfOrderWindowMs, retentionMs } = limits(name);
+    db.head.setSeriesLimit(headSeries);
+    db.head.setOutOfOrderWindow(outOfOrderWindowMs ?? tsdb.outOfOrderWindowMs);
+    db.setRetention(retentionMs ?? tsdb.retentionMs);
+  }
+
   /** Cuts what is due, ships, and deletes what is over the retention. */
   async maintain(signal: AbortSignal): Promise<void> {
     for (const tenant of this.list()) {
@@ -170,7 +191,7 @@ export class Tenants {
     const tenantLog = log.with({ tenant: name });
     const db = await Tsdb.open({
       ...tsdb,
-      seriesLimit: this.#options.seriesLimit(name),
+      seriesLimit: 0,
       dir,
       now,
       log: (level, message, fields) => tenantLog[level](message, fields),
@@ -180,6 +201,7 @@ export class Tenants {
       await db.close();
       throw new Error(`open tenant ${name}: the receiver is stopping`);
     }
+    this.#applyLimits(name, db);
     this.#open.set(name, tenant);
     tenantLog.info("TSDB is open", { durationMs: now() - started, ...db.replayed });
     return tenant;

@@ -6,6 +6,7 @@ export {
   readConfig,
   watchConfig,
 } from "./config-file.ts";
+export { durationMs } from "./duration.ts";
 export {
   CodedError,
   type ErrorClassifier,

@@ -74,6 +74,7 @@ export class Tsdb {
   readonly #lateLog: LateLog;
   readonly #blocks: BlockSet;
   readonly #unlock: () => void;
+  #retentionMs: number;
   readonly #queryable: ChunkQueryable;
   /** Series that left the head, and the segment in which the log may still name them. */
   readonly #removedRefs = new Map<number, number>();
@@ -95,6 +96,7 @@ export class Tsdb {
   ) {
     this.dir = options.dir;
     this.#options = options;
+    this.#retentionMs = options.retentionMs;
     this.#head = head;
     this.#wal = wal;
     this.#lateLog = lateLog;
@@ -240,6 +242,11 @@ export class Tsdb {
     });
   }
 
+  /** How long blocks are kept from the next `applyRetention` on; 0 for ever. */
+  setRetention(retentionMs: number): void {
+    this.#retentionMs = retentionMs;
+  }
+
   /**
    * Deletes blocks over the retention's time or size, never one that is not shipped.
    * @returns The deleted ones' ULIDs.
@@ -247,7 +254,7 @@ export class Tsdb {
   applyRetention(isShipped: (ulid: string) => boolean): Promise<string[]> {
     return this.#inTurn(() =>
       this.#blocks.applyRetention(
-        this.#options.retentionMs,
+        this.#retentionMs,
         this.#options.maxBytes,
         this.maxTime,
         isShipped,

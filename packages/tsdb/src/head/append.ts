@@ -38,7 +38,8 @@ export type AppendCounts = {
   exemplarSeriesDropped: number;
 };
 
-type AppenderOptions = { outOfOrderWindowMs: number; now: () => number };
+/** The window is read at every step: it may change. */
+type AppenderOptions = { readonly outOfOrderWindowMs: number; readonly now: () => number };
 
 export const FUTURE_LIMIT_MS = 10 * 60_000;
 /** Memory that one step may need at most: every row a new slot, every new series its labels. */
@@ -49,8 +50,7 @@ export class Appender {
   readonly #state: HeadState;
   readonly #log: RecordLog;
   readonly #lateLog: RecordLog;
-  readonly #now: () => number;
-  readonly #windowMs: number;
+  readonly #options: AppenderOptions;
   /** Series records that a failed write left behind. */
   readonly #unlogged: Uint8Array[] = [];
 
@@ -58,8 +58,7 @@ export class Appender {
     this.#state = state;
     this.#log = log;
     this.#lateLog = lateLog;
-    this.#now = options.now;
-    this.#windowMs = options.outOfOrderWindowMs;
+    this.#options = options;
   }
 
   /**
@@ -106,7 +105,8 @@ export class Appender {
     const state = this.#state;
     const { exports } = state.kernel;
     const area = appendAreas(state.kernel);
-    const maxValid = this.#now() + FUTURE_LIMIT_MS;
+    const { outOfOrderWindowMs: windowMs, now } = this.#options;
+    const maxValid = now() + FUTURE_LIMIT_MS;
     const table = request.tableAddress;
     const detail = request.detailAddress;
     const newest =
@@ -115,7 +115,7 @@ export class Appender {
         : state.maxTime;
     const minValid = Math.max(state.minValidTime, newest - state.chunkRangeMs / 2);
     const earliest = Number.isNaN(minValid) ? -FAR : Math.max(minValid, -FAR);
-    const lateFrom = this.#windowMs > 0 && !Number.isNaN(newest) ? newest - this.#windowMs : FAR;
+    const lateFrom = windowMs > 0 && !Number.isNaN(newest) ? newest - windowMs : FAR;
     let from = 0;
     let resume = 0;
     while (from < entries) {

@@ -32,14 +32,17 @@ export class Head implements ChunkQueryable {
   readonly #appender: Appender;
   readonly #reader: HeadReader;
   readonly #numbered: () => NumberedSeries;
+  readonly #times: { outOfOrderWindowMs: number; now: () => number };
   #closed = false;
 
   /** @param lateLog Takes the records of samples that came out of order. */
   constructor(log: RecordLog, lateLog: RecordLog, options: HeadOptions) {
     this.#state = new HeadState(options.chunkRangeMs, options.seriesLimit);
-    this.#appender = new Appender(this.#state, log, lateLog, options);
+    const times = { outOfOrderWindowMs: options.outOfOrderWindowMs, now: options.now };
+    this.#times = times;
+    this.#appender = new Appender(this.#state, log, lateLog, times);
     this.#reader = new HeadReader(this.#state);
-    this.#numbered = () => new NumberedSeries(this.#state, log, lateLog, options);
+    this.#numbered = () => new NumberedSeries(this.#state, log, lateLog, times);
   }
 
   /** See `Appender.append`. */
@@ -98,6 +101,11 @@ export class Head implements ChunkQueryable {
 
   setSeriesLimit(limit: number): void {
     this.#state.kernel.exports.headSetLimit(this.#state.address, limit);
+  }
+
+  /** Holds for what is appended from here on. */
+  setOutOfOrderWindow(windowMs: number): void {
+    this.#times.outOfOrderWindowMs = windowMs;
   }
 
   hasRef(ref: number): boolean {
