@@ -8,14 +8,13 @@
 
 import { writeFileSync, writeSync } from "node:fs";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import { SERIES_WORDS, SeriesWord, Verdict } from "@torus/kernels";
 import { Tsdb } from "./db.ts";
 import { type CrashRun, PHASES } from "./db-crash-run.ts";
 import { installFaultyFiles } from "./faults/faulty-files.ts";
 import { foundSamples } from "./faults/found-samples.ts";
 import { PlanMemory } from "./faults/plan.ts";
-import { requestOf, SampleStream } from "./faults/sample-stream.ts";
-import { walkedRequest } from "./head/test-requests.ts";
+import { SampleStream } from "./faults/sample-stream.ts";
+import { send } from "./faults/send.ts";
 
 const run = JSON.parse(process.argv[2] ?? "{}") as CrashRun;
 const plan = PlanMemory.create();
@@ -58,15 +57,8 @@ enter("append");
 const stream = new SampleStream(run.seed, run.first);
 for (let n = run.first; n < run.first + run.requests; n++) {
   const samples = stream.next();
-  const request = walkedRequest(requestOf(samples));
   say(`B ${n}`);
-  db.append(request, null);
-  let stored = 0n;
-  for (let i = 0; i < samples.length; i++) {
-    const verdict = request.series[i * SERIES_WORDS + SeriesWord.VERDICT] as number;
-    if (verdict <= Verdict.DUPLICATE) stored |= 1n << BigInt(i);
-  }
-  request.release();
+  const stored = send(db, samples);
   say(`A ${n} ${stored.toString(16)}`);
   if (n % 30 === 0 && maintenance === null) {
     maintenance = maintain().then(() => {

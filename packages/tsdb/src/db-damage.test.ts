@@ -18,8 +18,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Tsdb } from "./db.ts";
 import { foundSamples } from "./faults/found-samples.ts";
 import { Ledger } from "./faults/ledger.ts";
-import { requestOf, SampleStream, STEP_MS, seededFraction } from "./faults/sample-stream.ts";
-import { walkedRequest } from "./head/test-requests.ts";
+import { SampleStream, STEP_MS, seededFraction } from "./faults/sample-stream.ts";
+import { send } from "./faults/send.ts";
 import { Verifier } from "./tools/verify.ts";
 
 const BLOCK_MS = 60_000;
@@ -58,15 +58,7 @@ beforeAll(async () => {
   const db = await openDb(dir, []);
   for (let n = 1; n <= REQUESTS; n++) {
     const samples = stream.next();
-    const request = walkedRequest(requestOf(samples));
-    db.append(request, null);
-    request.release();
-    // All but those that contradict are stored: none is too late.
-    const stored = samples.reduce(
-      (bits, { contradicts }, i) => (contradicts ? bits : bits | (1n << BigInt(i))),
-      0n,
-    );
-    sent.push({ samples, stored });
+    sent.push({ samples, stored: send(db, samples) });
     if (n % 60 === 0) await db.compactHead();
   }
   // As a killed process leaves it.

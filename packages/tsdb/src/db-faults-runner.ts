@@ -8,7 +8,6 @@
 
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
 import path from "node:path";
-import { SERIES_WORDS, SeriesWord, Verdict } from "@torus/kernels";
 import { Tsdb } from "./db.ts";
 import type { FaultCase, FaultOutcome } from "./db-faults-run.ts";
 import { PHASES } from "./db-faults-run.ts";
@@ -16,8 +15,8 @@ import { installFaultyFiles } from "./faults/faulty-files.ts";
 import { foundSamples } from "./faults/found-samples.ts";
 import { Ledger } from "./faults/ledger.ts";
 import { PlanMemory } from "./faults/plan.ts";
-import { requestOf, SampleStream, STEP_MS } from "./faults/sample-stream.ts";
-import { walkedRequest } from "./head/test-requests.ts";
+import { SampleStream, STEP_MS } from "./faults/sample-stream.ts";
+import { send } from "./faults/send.ts";
 import { Verifier } from "./tools/verify.ts";
 
 const [work = "", casesFile] = process.argv.slice(2);
@@ -55,7 +54,7 @@ function openDb(dir: string, said: string[]): Promise<Tsdb> {
 }
 
 /** Sends the next request, and once more when it is refused. @returns Whether it was stored in the end. */
-function send(
+function sendNext(
   db: Tsdb,
   life: Life,
   errors: string[],
@@ -64,22 +63,14 @@ function send(
   const samples = life.stream.next();
   const n = life.next++;
   for (let attempt = 0; attempt < 2; attempt++) {
-    const request = walkedRequest(requestOf(samples));
     try {
-      db.append(request, null);
-      let stored = 0n;
-      for (let i = 0; i < samples.length; i++) {
-        const verdict = request.series[i * SERIES_WORDS + SeriesWord.VERDICT] as number;
-        if (verdict <= Verdict.DUPLICATE) stored |= 1n << BigInt(i);
-      }
+      const stored = send(db, samples);
       life.ledger.sent(n, samples, stored);
       onStored(stored);
       return true;
     } catch (error) {
       errors.push(errorText(error));
       life.ledger.sent(n, samples, null);
-    } finally {
-      request.release();
     }
   }
   return false;
@@ -98,7 +89,7 @@ async function makeBase(dir: string): Promise<void> {
   const life = newLife();
   const db = await openDb(dir, []);
   while (life.next <= BASE_REQUESTS) {
-    send(db, life, [], (stored) => history.push(stored));
+    sendNext(db, life, [], (stored) => history.push(stored));
     if (life.next % 60 === 0) await db.compactHead();
   }
   cpSync(dir, `${dir}-killed`, { recursive: true });
@@ -147,14 +138,14 @@ async function live(base: string, name: string, fault: FaultCase | null): Promis
   ];
   for (const [phase, run] of steps) {
     enter("append");
-    for (let i = 0; i < 6; i++) send(open, life, errors);
+    for (let i = 0; i < 6; i++) sendNext(open, life, errors);
     enter(phase);
     await attempt(phase, run);
   }
   // The disk is well again: the same process goes on.
   plan.heal();
   for (let i = 0; i < 6; i++) {
-    if (!send(open, life, problems)) problems.push("an append after the fault is refused");
+    if (!sendNext(open, life, problems)) problems.push("an append after the fault is refused");
   }
   problems.push(
     ...life.ledger.check(await foundSamples(open)).map((text) => `before close: ${text}`),
@@ -170,7 +161,7 @@ async function live(base: string, name: string, fault: FaultCase | null): Promis
   problems.push(
     ...life.ledger.check(await foundSamples(again)).map((text) => `after restart: ${text}`),
   );
-  for (let i = 0; i < 80; i++) send(again, life, problems);
+  for (let i = 0; i < 80; i++) sendNext(again, life, problems);
   await again.compactHead();
   problems.push(
     ...life.ledger.check(await foundSamples(again)).map((text) => `after a cut: ${text}`),

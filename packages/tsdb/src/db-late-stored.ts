@@ -32,8 +32,8 @@ export function forgetStored(
       const chosen = (labels: Labels) => wanted.has(key(labels));
       for (const { labels, chunks } of block.rawSeries([], minTime, maxTime, chosen)) {
         for (const chunk of chunks) {
-          const { times, values } = decodeSamples(chunk);
-          if (values.length === 0) continue;
+          const { times, values, histograms } = decodeSamples(chunk);
+          if (histograms !== null) continue;
           forgotten += late.forget(wanted.get(key(labels)) as number, times, values);
         }
       }

@@ -3,7 +3,7 @@
 import { labelValue, Matcher } from "@torus/model";
 import { decodeSamples } from "../chunkenc/chunk-samples.ts";
 import type { Tsdb } from "../db.ts";
-import { STEP_MS, seriesOf } from "./sample-stream.ts";
+import { countOf, STEP_MS, seriesOf } from "./sample-stream.ts";
 
 export async function foundSamples(db: Tsdb): Promise<Float64Array> {
   const out: number[] = [];
@@ -21,11 +21,15 @@ export async function foundSamples(db: Tsdb): Promise<Float64Array> {
     for (const { labels, chunks } of batch) {
       const job = labelValue(labels, "job");
       for (const chunk of chunks) {
-        const { times, values } = decodeSamples(chunk);
+        const { times, values, histograms } = decodeSamples(chunk);
         for (let i = 0; i < times.length; i++) {
           const step = Number(times[i]) / STEP_MS;
           bits[0] = values[i] as bigint;
-          out.push(seriesOf(job, step), step, asValue[0] as number);
+          const series = seriesOf(job, step);
+          // A histogram that is another than that of its time was never sent.
+          const count = histograms?.[i]?.count;
+          const isOwn = count === undefined || Number(count) === countOf(series, step);
+          out.push(series, step, isOwn ? (asValue[0] as number) : Number.NaN);
         }
       }
     }

@@ -5,6 +5,7 @@
  * order; some are sent twice, and some once more with another value. The last series are new ones every 25 requests.
  */
 
+import type { Histogram } from "@torus/model";
 import type { TestSeries } from "../head/test-requests.ts";
 
 export const STEP_MS = 1000;
@@ -90,9 +91,46 @@ export class SampleStream {
   }
 }
 
+/** Two of the series are of native histograms, whose sums are the values; those that are late are refused. */
+export const isHistogramSeries = (series: number): boolean => series % 10 === 9;
+
+const bucketOf = (series: number, step: number, i: number): number =>
+  Math.floor(seededFraction(series, step, i) * 40);
+
+function histogramOf(series: number, step: number, sum: number): Histogram {
+  const length = 1 + (step % 4);
+  const positiveBuckets = Float64Array.from({ length }, (_, i) => bucketOf(series, step, i));
+  return {
+    isInteger: true,
+    counterResetHint: "unknown",
+    schema: 2,
+    zeroThreshold: 0.001,
+    zeroCount: step % 5,
+    count: countOf(series, step),
+    sum,
+    sumIsStale: false,
+    positiveSpans: [{ offset: 3, length }],
+    negativeSpans: [],
+    positiveBuckets,
+    negativeBuckets: new Float64Array(0),
+    customValues: new Float64Array(0),
+  };
+}
+
+/** Observations in the histogram of a series and step. */
+export function countOf(series: number, step: number): number {
+  let count = step % 5;
+  for (let i = 0; i <= step % 4; i++) count += bucketOf(series, step, i);
+  return count;
+}
+
 export function requestOf(samples: readonly SentSample[]): TestSeries[] {
-  return samples.map(({ series, step, contradicts }) => ({
-    labels: labelsOf(series, step),
-    samples: [[step * STEP_MS, valueOf(series, step) + (contradicts ? CONTRADICTION : 0)]],
-  }));
+  return samples.map(({ series, step, contradicts }) => {
+    const labels = labelsOf(series, step);
+    const time = step * STEP_MS;
+    const value = valueOf(series, step) + (contradicts ? CONTRADICTION : 0);
+    return isHistogramSeries(series)
+      ? { labels, samples: [], histograms: [[time, histogramOf(series, step, value)]] }
+      : { labels, samples: [[time, value]] };
+  });
 }
