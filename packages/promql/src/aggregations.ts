@@ -24,6 +24,8 @@ const foldable: ReadonlySet<string> = new Set([
 
 /** Count, value and compensation of a group at one step. */
 const BYTES_OF_FOLD = 24;
+/** Its key, its labels and the headers of its columns. */
+const BYTES_OF_GROUP = 800;
 
 /** An aggregation that the query writes more than once is evaluated once for the same steps. */
 export async function sharedAggregation(
@@ -88,7 +90,7 @@ export function fold(
 ): void {
   for (const column of batch) folder.add(column);
   evaluation.scope.charge?.(
-    evaluation.heldBytes + folder.groups * (200 + grid.count * BYTES_OF_FOLD),
+    evaluation.heldBytes + folder.groups * (BYTES_OF_GROUP + grid.count * BYTES_OF_FOLD),
   );
 }
 
