@@ -1,9 +1,12 @@
 /** Against what a real `thanos store` answers for downsampled blocks (test/golden/wire/store.json). */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { ChunkEncoding, Matcher } from "@torus/model";
 import { decodeSeriesResponse, type WireChunk } from "@torus/protocol";
+import { BlockReader } from "@torus/tsdb";
 import { expect, test } from "vitest";
+import { splitAggregates } from "../bucket/aggregates.ts";
 import { AggregatesUnequalError } from "./averages.ts";
 import { decodeChunks } from "./columns.ts";
 import { dedupReplicas, mergeCopies } from "./dedup.ts";
@@ -64,4 +67,51 @@ test("a count of other samples is reported", () => {
   const [sum] = of("sum") as [WireChunk];
   const forged = [{ ...other, minTime: sum.minTime, maxTime: sum.maxTime }, sum];
   expect(() => mergeCopies(forged, ...ALL)).toThrow(AggregatesUnequalError);
+});
+
+/** Sum and count chunks of native histograms, out of a block that Thanos downsampled. */
+function histogramPairs(): WireChunk[][] {
+  const folder = path.join(import.meta.dirname, "../../../../test/golden/tsdb/downsample");
+  const name = readdirSync(folder).find((each) => each.startsWith("histograms-5m-")) ?? "";
+  const pairs: WireChunk[][] = [];
+  const all = [new Matcher("=~", "__name__", ".*")];
+  for (const { chunks: stored } of new BlockReader(path.join(folder, name)).rawSeries(
+    all,
+    ...ALL,
+  )) {
+    for (const { minTime, maxTime, encoding, data } of stored) {
+      if (encoding !== ChunkEncoding.AGGREGATE) continue;
+      const { count, sum } = splitAggregates(data);
+      if (count === undefined || sum === undefined || sum.encoding === ChunkEncoding.XOR) continue;
+      const times = { minTime, maxTime, hash: 0n };
+      pairs.push([
+        { ...times, ...count, aggregate: "count" },
+        { ...times, ...sum, aggregate: "sum" },
+      ]);
+    }
+  }
+  return pairs;
+}
+
+test("sums of native histograms are divided by their counts, bucket by bucket", () => {
+  const pairs = histogramPairs();
+  expect(pairs.length).toBeGreaterThan(2);
+  for (const pair of pairs) {
+    const [count, sum] = pair as [WireChunk, WireChunk];
+    const whole = decodeChunks([sum]);
+    const many = decodeChunks([count]).values;
+    const means = mergeCopies(pair, ...ALL);
+    expect([...means.timestamps]).toEqual([...whole.timestamps]);
+    means.histograms?.forEach((mean, i) => {
+      const from = whole.histograms?.[i];
+      const n = many[i] as number;
+      expect(mean?.count).toBe((from?.count as number) / n);
+      expect(mean?.sum).toBe((from?.sum as number) / n);
+      expect([...(mean?.positiveBuckets ?? [])]).toEqual(
+        [...(from?.positiveBuckets ?? [])].map((each) => each / n),
+      );
+    });
+    expect(means.histograms?.length).toBe(whole.timestamps.length);
+    expect(Math.max(...many)).toBeGreaterThan(1);
+  }
 });

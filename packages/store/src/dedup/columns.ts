@@ -5,7 +5,7 @@
  */
 
 import { xorDecodeChunk } from "@torus/kernels";
-import { ChunkEncoding, type Histogram } from "@torus/model";
+import { ChunkEncoding, dividedHistogram, type Histogram } from "@torus/model";
 import { claimedSamples } from "@torus/protocol";
 import { decodeChunk } from "@torus/tsdb";
 import { AggregatesUnequalError, type SampleChunk } from "./averages.ts";
@@ -23,14 +23,6 @@ export const NO_COLUMNS: Columns = {
   values: new Float64Array(0),
   histograms: null,
 };
-
-/** An average of native histograms, which nobody divides yet. */
-export class HistogramAverageError extends Error {
-  constructor(encoding: number) {
-    super(`averages of native histograms (chunk encoding ${encoding}) are not supported yet`);
-    this.name = "HistogramAverageError";
-  }
-}
 
 /** Columns that grow at their end; `take` hands them over. */
 export class ColumnBuilder {
@@ -140,8 +132,8 @@ export class ColumnBuilder {
  * to the last one are skipped.
  *
  * @param chunks Ascending by minTime.
- * @throws {HistogramAverageError} @throws {AggregatesUnequalError} @throws {ChunkTruncatedError}
- * @throws {ChunkMalformedError} @throws {XorChunkTruncatedError}
+ * @throws {AggregatesUnequalError} @throws {ChunkTruncatedError} @throws {ChunkMalformedError}
+ * @throws {XorChunkTruncatedError}
  */
 export function decodeChunks(chunks: readonly SampleChunk[]): Columns {
   let total = 0;
@@ -154,7 +146,6 @@ export function decodeChunks(chunks: readonly SampleChunk[]): Columns {
     const last = out.lastTime;
     const before = out.length;
     if (chunk.encoding !== ChunkEncoding.XOR) {
-      if (chunk.count !== undefined) throw new HistogramAverageError(chunk.encoding);
       appendDecoded(out, chunk);
       if (before > 0) out.dropNotAfter(last, out.length - before);
       continue;
@@ -177,17 +168,39 @@ function appendDecoded(out: ColumnBuilder, chunk: SampleChunk): void {
     values.set(decoded.values);
     return length;
   });
-  if (decoded.histograms !== null) out.setHistograms(decoded.histograms);
+  const { histograms } = decoded;
+  if (histograms === null) return;
+  if (chunk.count === undefined) {
+    out.setHistograms(histograms);
+    return;
+  }
+  const counts = countsOf(chunk, chunk.count, decoded.timestamps, length);
+  out.setHistograms(
+    histograms.map((sum, i) => (sum.sumIsStale ? sum : dividedHistogram(sum, counts[i] as number))),
+  );
 }
 
 function divideByCount(
   sum: SampleChunk,
-  { encoding, data }: SampleChunk,
+  count: SampleChunk,
   timestamps: Float64Array,
   values: Float64Array,
   length: number,
 ): void {
-  if (encoding !== ChunkEncoding.XOR) throw new HistogramAverageError(encoding);
+  const counts = countsOf(sum, count, timestamps, length);
+  for (let i = 0; i < length; i++) values[i] = (values[i] as number) / (counts[i] as number);
+}
+
+/** The counts of the `length` sums at `timestamps`. @throws {AggregatesUnequalError} */
+function countsOf(
+  sum: SampleChunk,
+  { encoding, data }: SampleChunk,
+  timestamps: Float64Array,
+  length: number,
+): Float64Array {
+  if (encoding !== ChunkEncoding.XOR) {
+    throw new AggregatesUnequalError(sum, `counts in a chunk of encoding ${encoding}`);
+  }
   const claimed = claimedSamples(data);
   const countTimes = new Float64Array(claimed);
   const counts = new Float64Array(claimed);
@@ -202,8 +215,8 @@ function divideByCount(
         `sum ${i} is of time ${timestamps[i]}, its count of ${countTimes[i]}`,
       );
     }
-    values[i] = (values[i] as number) / (counts[i] as number);
   }
+  return counts;
 }
 
 /** The part of the columns inside [mint, maxt], as views. */
