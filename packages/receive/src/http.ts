@@ -60,6 +60,8 @@ export type RemoteWriteHttpOptions = {
 export type CertificateField = "organization" | "organizationalUnit" | "commonName";
 
 const RETRY_AFTER_SECONDS = 5;
+/** Bytes of a refused request that are read all the same, and thrown away. */
+const MOST_PASSED_OVER = 1 << 20;
 
 /** The request ends with this status. */
 class RefusedError extends Error {
@@ -353,8 +355,9 @@ function answer(
   const { status, message, retryAfter } = result;
   if (response.destroyed) return;
   if (status === 429 || status === 503) response.setHeader("retry-after", retryAfter);
-  // A body that nobody will read would be taken for the next request.
-  if (!request.complete) {
+  // Where a socket is closed upon bytes that nobody read, the answer is lost with them: a body that is not large is
+  // passed over, and only a large one ends the connection.
+  if (!request.complete && !(Number(request.headers["content-length"]) <= MOST_PASSED_OVER)) {
     response.setHeader("connection", "close");
     response.once("finish", () => request.destroy());
   }

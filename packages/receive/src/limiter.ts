@@ -20,7 +20,16 @@ export class LimitError extends Error {
   }
 }
 
-type Bucket = { tokens: number; at: number };
+type Bucket = {
+  tokens: number;
+  /** Milliseconds, when there were so many. */
+  at: number;
+  /**
+   * Until when nothing is taken: the request that was refused first would have room then. Smaller ones do not keep it
+   * out, and those that come before are refused by their headers.
+   */
+  closedUntil: number;
+};
 
 /** Tenants come from the wire: buckets that are full again say nothing, and are dropped above this number. */
 const MOST_BUCKETS = 10_000;
@@ -86,7 +95,11 @@ export class Limiter {
   takeRate(tenant: string, kind: "samples" | "bytes", amount: number): void {
     const tokens = this.checkRate(tenant, kind, amount);
     if (tokens === Number.POSITIVE_INFINITY) return;
-    this.#buckets.set(`${kind} ${tenant}`, { tokens: tokens - amount, at: this.#now() });
+    this.#buckets.set(`${kind} ${tenant}`, {
+      tokens: tokens - amount,
+      at: this.#now(),
+      closedUntil: 0,
+    });
     if (this.#buckets.size > MOST_BUCKETS) {
       const [oldest] = this.#buckets.keys();
       this.#buckets.delete(oldest as string);
@@ -108,8 +121,12 @@ export class Limiter {
     const refilled =
       last === undefined ? perSecond : last.tokens + ((now - last.at) / 1000) * perSecond;
     const tokens = Math.min(perSecond, refilled);
-    if (amount > tokens && tokens < perSecond) {
-      const wait = Math.ceil((Math.min(amount, perSecond) - tokens) / perSecond);
+    const isClosed = last !== undefined && now < last.closedUntil;
+    if (last !== undefined && (isClosed || (amount > tokens && tokens < perSecond))) {
+      if (!isClosed) {
+        last.closedUntil = now + ((Math.min(amount, perSecond) - tokens) / perSecond) * 1000;
+      }
+      const wait = Math.ceil((last.closedUntil - now) / 1000);
       this.#metrics.limitsHit.inc({ tenant, limit: `${kind}_per_second` });
       const text = `limit of ${perSecond} ${kind} per second is reached`;
       throw new LimitError(429, `tenant ${tenant}: ${text}`, Math.max(1, wait));

@@ -103,6 +103,8 @@ test("a rate lets a second's worth through and says when there is room again", (
   };
   expect(take("a", 60)).toBe(1);
   expect(take("b", 60)).toBe(0);
+  // It does not lose its turn to smaller ones.
+  expect(take("a", 1)).toBe(1);
   time = 200;
   expect(take("a", 60)).toBe(0);
   // More than a second's worth goes when the bucket is full, and is paid for afterwards.
@@ -174,6 +176,22 @@ test.each([
     message: expect.stringContaining(message),
   });
   client.close();
+});
+
+test("what is refused by its headers is answered, and the connection goes on", async () => {
+  const node = await ingestor(
+    "refused",
+    "write: {tenants: {a: {rate: {bytes_per_second: 10}}, b: {request: {size_bytes_limit: 10}}}}",
+  );
+  const large = new Uint8Array(600_000);
+  expect((await post(node.http, writeBody(series(1)), { "THANOS-TENANT": "a" })).status).toBe(204);
+  for (let i = 0; i < 5; i++) {
+    const over = await post(node.http, large, { "THANOS-TENANT": "a" });
+    expect(over).toMatchObject({ status: 429 });
+    expect(Number(over.retryAfter)).toBeGreaterThan(0);
+    expect((await post(node.http, large, { "THANOS-TENANT": "b" })).status).toBe(413);
+    expect((await post(node.http, writeBody(series(1)))).status).toBe(204);
+  }
 });
 
 test("a tenant at ten times its limit costs another one no request", async () => {
