@@ -102,6 +102,43 @@ test("a second writer is refused and told who holds the directory, until that on
   await db.close();
 });
 
+test("of several that begin at once on a dead writer's directory, one writes it", async () => {
+  const dead = runOf("race");
+  const first = await startWriter(dead);
+  const ended = new Promise((resolve) => first.once("exit", resolve));
+  first.kill("SIGKILL");
+  await ended;
+  for (let round = 0; round < 3; round++) {
+    const started = Array.from({ length: 5 }, (_, i) => {
+      const told = path.join(work, `race-${round}-${i}`);
+      const run = { ...dead, found: `${told}.found`, first: 4000 + round, pauseMs: 50 };
+      const fd = openSync(told, "w");
+      const child = spawn(process.execPath, [program, JSON.stringify(run)], {
+        stdio: ["ignore", fd, fd],
+      });
+      closeSync(fd);
+      writers.push(child);
+      return { child, told };
+    });
+    const states = (): string[] =>
+      started.map(({ told }) => {
+        const text = readFileSync(told, "utf8");
+        if (/^A /m.test(text)) return "writes";
+        return text.includes("locked by ") ? "refused" : "begins";
+      });
+    while (states().includes("begins")) await sleep(20);
+    expect(states().sort()).toEqual(["refused", "refused", "refused", "refused", "writes"]);
+    await Promise.all(
+      started.map(async ({ child }) => {
+        if (child.exitCode !== null) return;
+        const gone = new Promise((resolve) => child.once("exit", resolve));
+        child.kill("SIGKILL");
+        await gone;
+      }),
+    );
+  }
+});
+
 /** What the writer has told so far: at least this is in the directory. */
 function toldBy(run: CrashRun): Ledger {
   const ledger = new Ledger(2 ** 14);

@@ -7,7 +7,7 @@
 
 import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
-import { files, writeFully } from "./files.ts";
+import { files, removeUnfinished, writeFully } from "./files.ts";
 
 /** Another process, or another Tsdb of this one, writes the directory. */
 export class DirectoryLockedError extends Error {
@@ -29,31 +29,12 @@ export function lockDirectory(dir: string): () => void {
   const file = path.join(path.resolve(dir), "lock");
   if (heldHere.has(file)) throw new DirectoryLockedError(dir, `this process (${process.pid})`);
   const mine = `${process.pid} ${startTime(process.pid) ?? "?"}\n`;
-  for (;;) {
-    const fd = createExclusive(file);
-    if (fd !== null) {
-      try {
-        writeFully(fd, Buffer.from(mine), null);
-      } catch (error) {
-        files.unlink(file);
-        throw error;
-      } finally {
-        files.close(fd);
-      }
-      break;
-    }
-    const holder = holderOf(file);
-    if (holder !== null) throw new DirectoryLockedError(dir, holder);
-    // Moved aside first: of two that find the same stale lock, only one can move it.
-    const stale = `${file}.${process.pid}`;
-    try {
-      files.rename(file, stale);
-      files.unlink(stale);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    }
+  while (!createLock(file, mine)) {
+    const found = readLock(file);
+    if (found === null) continue;
+    if (found.holder !== null) throw new DirectoryLockedError(dir, found.holder);
+    removeStale(file, found.text);
   }
-  if (readFileSync(file, "utf8") !== mine) throw new DirectoryLockedError(dir, "another process");
   heldHere.add(file);
   return () => {
     if (!heldHere.delete(file)) return;
@@ -61,26 +42,59 @@ export function lockDirectory(dir: string): () => void {
   };
 }
 
-function createExclusive(file: string): number | null {
+/** Makes the lock with its text in one step, so that nobody finds it empty; false when there is one. */
+function createLock(file: string, text: string): boolean {
+  const own = `${file}.${process.pid}`;
+  // Of a process of this number that died here.
+  files.remove(own);
   try {
-    return files.open(file, "wx");
+    const fd = files.open(own, "wx");
+    try {
+      writeFully(fd, Buffer.from(text), null);
+    } finally {
+      files.close(fd);
+    }
+    files.link(own, file);
+    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return null;
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
     throw error;
+  } finally {
+    removeUnfinished(own);
   }
 }
 
-/** Who holds the lock file, or null when nobody does any more. */
-function holderOf(file: string): string | null {
-  let text: string;
+/** Moved aside first: of two that find the same stale lock one moves it, and the other perhaps the first one's own. */
+function removeStale(file: string, text: string): void {
+  const aside = `${file}.${process.pid}.stale`;
   try {
-    const flocked = flockHolder(file);
-    if (flocked !== null) return flocked;
-    text = readFileSync(file, "utf8");
+    files.rename(file, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  try {
+    if (readFileSync(aside, "utf8") !== text) files.link(aside, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    removeUnfinished(aside);
+  }
+}
+
+/** The lock's text and who holds it, null when nobody does any more; null when there is no lock. */
+function readLock(file: string): { text: string; holder: string | null } | null {
+  try {
+    const holder = flockHolder(file);
+    const text = readFileSync(file, "utf8");
+    return { text, holder: holder ?? holderOf(text) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw error;
   }
+}
+
+function holderOf(text: string): string | null {
   const [pid, started] = text.trim().split(" ");
   const id = Number(pid);
   if (!Number.isInteger(id) || id <= 0 || id === process.pid) return null;

@@ -26,6 +26,8 @@ export type FileOperations = {
   truncate(fd: number, length: number): void;
   rename(from: string, to: string): void;
   unlink(path: string): void;
+  /** Another name of a file; there must be none of this name. */
+  link(file: string, name: string): void;
   /** With those above it; one that exists is no error. */
   makeDirectory(path: string): void;
   /** With all that is in it; one that does not exist is no error. */
@@ -43,6 +45,7 @@ export const files: FileOperations = {
   truncate: (fd, length) => fs.ftruncateSync(fd, length),
   rename: (from, to) => fs.renameSync(from, to),
   unlink: (path) => fs.unlinkSync(path),
+  link: (file, name) => fs.linkSync(file, name),
   makeDirectory: (path) => {
     fs.mkdirSync(path, { recursive: true });
   },

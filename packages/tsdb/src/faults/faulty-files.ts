@@ -17,7 +17,7 @@ export function placeOf(file: string): Place {
   if (/\/wbl(\/|$)/.test(file)) return "wbl";
   if (/tmp-for-deletion/.test(file)) return "deleted block";
   if (/chunk_snapshot/.test(file)) return "snapshot";
-  if (/\/lock(\.\d+)?$/.test(file)) return "lock";
+  if (/\/lock(\.\d+(\.stale)?)?$/.test(file)) return "lock";
   const block = /\/[0-9A-Z]{26}(\.tmp-for-creation)?(\/.*|$)/.exec(file);
   if (block === null) return "other";
   const inside = block[2] ?? "";
@@ -138,6 +138,7 @@ export function installFaultyFiles(plan: PlanMemory): () => void {
     truncate: (fd, length) => step("truncate", nameOf(fd), () => real.truncate(fd, length)),
     rename: (from, to) => step("rename", from, () => real.rename(from, to)),
     unlink: (file) => step("unlink", file, () => real.unlink(file)),
+    link: (file, name) => step("create", name, () => real.link(file, name)),
     makeDirectory: (file) => step("mkdir", file, () => real.makeDirectory(file)),
     remove: removeTree,
     readWhole: (file) => step("read", file, () => real.readWhole(file)),
