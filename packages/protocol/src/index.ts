@@ -1,4 +1,13 @@
 export { readLabel, readMatcher, writeLabels, writeMatchers } from "./labels.ts";
+export { decodeOtlpJson } from "./otlp/json.ts";
+export { OtlpMalformedError } from "./otlp/metrics.ts";
+export { decodeOtlpProtobuf } from "./otlp/protobuf.ts";
+export { encodeOtlpResponse, encodeOtlpStatus, type OtlpEncoding } from "./otlp/response.ts";
+export {
+  type OtlpSettings,
+  OtlpTooLargeError,
+  otlpToWriteRequest,
+} from "./otlp/to-write-request.ts";
 export type { EndpointInfo, TsdbInfo } from "./proto.ts";
 export { decodeInfo, encodeInfo, PROTO_FILES, protoDir } from "./proto.ts";
 export type {

@@ -19,7 +19,7 @@ import {
 import { errorText, type Logger, mayUseTenant, type RawHandler } from "@torus/server";
 import { Cause, codesOf } from "./cause.ts";
 import { type BodyEncoding, decodeBody, withDecodedRequest, withSnappyRequest } from "./decode.ts";
-import type { Counted, Edge } from "./edge/edge.ts";
+import type { Edge } from "./edge/edge.ts";
 import { TooManyClustersError } from "./edge/ha-tracker.ts";
 import { writeShaped } from "./edge/shaped-write.ts";
 import { type FairGate, GateFullError } from "./fair-gate.ts";
@@ -28,7 +28,7 @@ import type { ReceiveMetrics } from "./metrics.ts";
 import { convertRemoteWrite2, RemoteWrite2Error } from "./remote-write-2.ts";
 import { samplesBySeries, totalSamples } from "./sample-counts.ts";
 import { checkTenantName, TenantNameError } from "./tenant-name.ts";
-import { type Tenants, TooManyTenantsError } from "./tenants.ts";
+import { type Tenant, type Tenants, TooManyTenantsError } from "./tenants.ts";
 import { BadReplicaError, NoHashringError, type WriteResult, type Writer } from "./write.ts";
 
 export type RemoteWriteHttpOptions = {
@@ -59,12 +59,12 @@ export type RemoteWriteHttpOptions = {
 /** In Thanos' words. */
 export type CertificateField = "organization" | "organizationalUnit" | "commonName";
 
-const RETRY_AFTER_SECONDS = 5;
+export const RETRY_AFTER_SECONDS = 5;
 /** Bytes of a refused request that are read all the same, and thrown away. */
 const MOST_PASSED_OVER = 1 << 20;
 
 /** The request ends with this status. */
-class RefusedError extends Error {
+export class RefusedError extends Error {
   readonly status: number;
   constructor(status: number, message: string) {
     super(message);
@@ -118,10 +118,24 @@ type Checked = { tenant: string; version: 1 | 2; encoding: BodyEncoding };
 
 /** @throws {RefusedError | TenantNameError} */
 function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage): Checked {
-  const reason = options.notReady();
-  if (reason !== undefined) throw new RefusedError(503, `component is not ready: ${reason}`);
+  checkReady(options);
   const version = versionOf(request.headers);
   const encoding = bodyEncoding(request.headers["content-encoding"]);
+  return { tenant: checkedTenant(options, request), version, encoding };
+}
+
+/** @throws {RefusedError} */
+export function checkReady({ notReady }: RemoteWriteHttpOptions): void {
+  const reason = notReady();
+  if (reason !== undefined) throw new RefusedError(503, `component is not ready: ${reason}`);
+}
+
+/**
+ * The tenant that the request is for, when the client may write for it and the declared size is within its limit.
+ *
+ * @throws {RefusedError | TenantNameError | LimitError}
+ */
+export function checkedTenant(options: RemoteWriteHttpOptions, request: IncomingMessage): string {
   const tenant = tenantOf(options, request);
   checkTenantName(tenant);
   checkMayWrite(request, tenant);
@@ -133,7 +147,7 @@ function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage)
   if (declared !== undefined && Number(declared) > options.maxRequestBytes) {
     throw new RefusedError(413, tooLarge(options.maxRequestBytes));
   }
-  return { tenant, version, encoding };
+  return tenant;
 }
 
 /** @throws {RefusedError} */
@@ -224,48 +238,75 @@ async function receive(
   checked: Checked,
   pending: { bytes: number },
 ): Promise<WriteResult> {
-  const { tenants, writer, maxRequestBytes, replicaHeader, takesReplica, limiter, edge } = options;
+  const { tenants, maxRequestBytes, replicaHeader, takesReplica, limiter, edge } = options;
   const { tenant, version, encoding } = checked;
   const replica = takesReplica ? replicaNumber(header(request, replicaHeader)) : 0;
   const { chunks, release } = await readBody(request, tenant, options, pending);
   try {
-    const isShaped = edge.isActive(tenant);
-    const local = isShaped ? undefined : await tenants?.get(tenant);
     limiter.takeRate(tenant, "bytes", lengthOf(chunks));
-    const check = (bodyLength: number, { series, samples, histograms }: Counted) => {
-      limiter.checkSize(tenant, bodyLength);
-      limiter.checkContent(tenant, series, samples + histograms);
-      limiter.takeRate(tenant, "samples", samples + histograms);
-    };
-    const use = (walked: WriteRequestBuffer): Promise<WriteResult> => {
-      const counts = samplesBySeries(walked);
-      const samples = totalSamples(counts);
-      check(walked.bodyLength, { series: walked.count, samples, histograms: 0, exemplars: 0 });
-      return writer.write(walked, { name: tenant, bytes: Buffer.from(tenant), local }, replica);
-    };
     let outcome: Promise<WriteResult>;
-    if (!isShaped && version === 1 && encoding === "snappy") {
-      outcome = withSnappyRequest(chunks, maxRequestBytes, null, use);
+    if (version === 1 && encoding === "snappy" && !edge.isActive(tenant)) {
+      const local = await tenants?.get(tenant);
+      outcome = withSnappyRequest(chunks, maxRequestBytes, null, (walked) =>
+        writeWalked(options, walked, { tenant, local, replica }),
+      );
+      // The body is let go before the answer: only what is forwarded is held until then.
+      release();
     } else {
       let body = decodeBody(chunks, encoding, maxRequestBytes);
       if (version === 2) body = convertRemoteWrite2(body, maxRequestBytes).body;
-      if (isShaped) {
-        const { length } = body;
-        return await writeShaped(
-          options,
-          { body, tenant, replica },
-          (received) => check(length, received),
-          (named) => checkMayWrite(request, named),
-        );
-      }
-      outcome = withDecodedRequest(body, null, use);
+      outcome = writeDecoded(options, request, { body, tenant, replica });
     }
-    // The bodies are let go before the answer: only what is forwarded is held until then.
-    release();
     return await outcome;
   } finally {
     release();
   }
+}
+
+/** Holds the request to the tenant's limits and writes it. @throws {LimitError} and what the writer throws */
+function writeWalked(
+  { limiter, writer }: RemoteWriteHttpOptions,
+  walked: WriteRequestBuffer,
+  { tenant, local, replica }: { tenant: string; local: Tenant | undefined; replica: number },
+): Promise<WriteResult> {
+  const samples = totalSamples(samplesBySeries(walked));
+  checkContent(limiter, tenant, walked.bodyLength, walked.count, samples);
+  return writer.write(walked, { name: tenant, bytes: Buffer.from(tenant), local }, replica);
+}
+
+/** The same for a body of remote write 1.0 that is decoded, through the edge where that is asked for. */
+export async function writeDecoded(
+  options: RemoteWriteHttpOptions,
+  request: IncomingMessage,
+  write: { body: Uint8Array; tenant: string; replica: number },
+): Promise<WriteResult> {
+  const { edge, limiter, tenants } = options;
+  const { body, tenant, replica } = write;
+  if (!edge.isActive(tenant)) {
+    const local = await tenants?.get(tenant);
+    return withDecodedRequest(body, null, (walked) =>
+      writeWalked(options, walked, { tenant, local, replica }),
+    );
+  }
+  return writeShaped(
+    options,
+    write,
+    ({ series, samples, histograms }) =>
+      checkContent(limiter, tenant, body.length, series, samples + histograms),
+    (named) => checkMayWrite(request, named),
+  );
+}
+
+function checkContent(
+  limiter: Limiter,
+  tenant: string,
+  bytes: number,
+  series: number,
+  samples: number,
+): void {
+  limiter.checkSize(tenant, bytes);
+  limiter.checkContent(tenant, series, samples);
+  limiter.takeRate(tenant, "samples", samples);
 }
 
 function replicaNumber(text: string): number {
@@ -274,7 +315,7 @@ function replicaNumber(text: string): number {
   return Number(text);
 }
 
-async function readBody(
+export async function readBody(
   request: IncomingMessage,
   tenant: string,
   options: RemoteWriteHttpOptions,
@@ -311,11 +352,11 @@ async function readBody(
   return { chunks, release };
 }
 
-function lengthOf(chunks: readonly Uint8Array[]): number {
+export function lengthOf(chunks: readonly Uint8Array[]): number {
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
 }
 
-function statusOf(error: unknown): number {
+export function statusOf(error: unknown): number {
   if (error instanceof RefusedError || error instanceof LimitError) return error.status;
   if (error instanceof GateFullError) return 503;
   if (

@@ -34,6 +34,7 @@ import {
   registerHandOffMetrics,
   registerTenantMetrics,
 } from "./metrics.ts";
+import { type OtlpHttpOptions, otlpHandler } from "./otlp-http.ts";
 import { Peers } from "./peers.ts";
 import { recordMethods } from "./record-service.ts";
 import { RingSource } from "./ring-source.ts";
@@ -74,6 +75,7 @@ export type ReceiverOptions = {
   };
   tenants: Omit<TenantsOptions, "ringLabels" | "limits" | "now" | "log">;
   limits: { source: ConfigSource; refreshMs: number };
+  otlp: Pick<OtlpHttpOptions, "targetInfo" | "promoteResourceAttributes">;
   edge: {
     relabel: ConfigSource;
     relabelRefreshMs: number;
@@ -100,6 +102,7 @@ export type Receiver = {
   readonly tenants: Tenants | null;
   readonly grpcMethods: GrpcMethods;
   readonly remoteWrite: RawHandler;
+  readonly otlp: RawHandler;
   /** Looks at the hashrings file now. */
   checkHashrings(): Promise<void>;
   /** Looks at the limits file now. */
@@ -209,6 +212,15 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
   });
   const { defaultTenant } = options.tenants;
   const common = { tenants, writer, defaultTenant, metrics, notReady };
+  const http = {
+    ...common,
+    ...options.http,
+    limiter,
+    edge,
+    gate,
+    takesReplica: mode === "RouterIngestor",
+    log,
+  };
   log.info("receiver is open", { mode, replicationFactor });
   return {
     mode,
@@ -225,15 +237,8 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
         openEnded: true,
       }),
     },
-    remoteWrite: remoteWriteHandler({
-      ...common,
-      ...options.http,
-      limiter,
-      edge,
-      gate,
-      takesReplica: mode === "RouterIngestor",
-      log,
-    }),
+    remoteWrite: remoteWriteHandler(http),
+    otlp: otlpHandler({ ...http, ...options.otlp }),
     checkHashrings: async () => ring?.check(),
     checkLimits: () => limits.check(),
     checkRelabel: () => relabel.check(),

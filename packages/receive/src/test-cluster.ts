@@ -87,6 +87,7 @@ export class Node {
         ...tenants,
       },
       limits: { source: { file: "", inline: "" }, refreshMs: 60_000 },
+      otlp: { targetInfo: true, promoteResourceAttributes: new Set() },
       edge: {
         relabel: { file: "", inline: "" },
         relabelRefreshMs: 60_000,
@@ -103,6 +104,7 @@ export class Node {
     this.#grpc?.add(receiver.grpcMethods);
     this.#writes = new HttpServer({ log: quiet, metrics: createHttpMetrics(new Registry()) });
     this.#writes.raw("/api/v1/receive", ["POST"], receiver.remoteWrite);
+    this.#writes.raw("/api/v1/otlp/v1/metrics", ["POST"], receiver.otlp);
     this.http = `http://${await this.#writes.listen("127.0.0.1:0")}/api/v1/receive`;
     return receiver;
   }

@@ -86,6 +86,14 @@ const receiveFlags = {
       default: "1s",
       hidden: true,
     }),
+    "receive.otlp-enable-target-info": flag.boolean(
+      "Make a series target_info of the attributes of OTLP's resources.",
+      { default: true },
+    ),
+    "receive.otlp-promote-resource-attributes": flag.strings(
+      "Attribute of OTLP's resources that every series gets as a label; may be repeated.",
+      { placeholder: "NAME" },
+    ),
     "receive.relabel-config-file": flag.string(
       "Path of relabelling rules for what is written over HTTP; it is followed.",
       { default: "", placeholder: "FILE" },
@@ -295,6 +303,10 @@ export const receive = defineCommand({
           },
           refreshMs: config["receive.limits-config-reload-timer"],
         },
+        otlp: {
+          targetInfo: config["receive.otlp-enable-target-info"],
+          promoteResourceAttributes: new Set(config["receive.otlp-promote-resource-attributes"]),
+        },
         edge: {
           relabel: {
             file: config["receive.relabel-config-file"],
@@ -322,6 +334,8 @@ export const receive = defineCommand({
       const writes = new HttpServer({ log, metrics: httpMetrics, guard: writeGuard });
       writes.raw("/api/v1/receive", ["POST"], receiver.remoteWrite);
       writes.raw("/api/v1/write", ["POST"], receiver.remoteWrite);
+      writes.raw("/api/v1/otlp", ["POST"], receiver.otlp);
+      writes.raw("/api/v1/otlp/v1/metrics", ["POST"], receiver.otlp);
       await writes.listen(config["remote-write.address"]);
       lifecycle.add("remote write", { stop: () => writes.stop(config["http-grace-period"]) });
       probe.onChange(() => {
