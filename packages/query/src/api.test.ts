@@ -154,3 +154,36 @@ test("an answer depends on the origin and on the encodings taken, and says so", 
   expect(response.headers.get("vary")).toBe("Origin, Accept-Encoding");
   expect(response.headers.get("access-control-allow-origin")).toBe("*");
 });
+
+test.each<[path: string, method: string, status: number, type: string, body: string]>([
+  [
+    "/federate?match[]=up",
+    "GET",
+    200,
+    "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+    "",
+  ],
+  [
+    "/federate?match[]=up%7B",
+    "GET",
+    400,
+    "text/plain; charset=utf-8",
+    "1:4: parse error: unexpected end of input inside braces\n",
+  ],
+  ["/federate", "POST", 405, "text/plain; charset=utf-8", "Method Not Allowed\n"],
+  ["/api/v1/read", "GET", 405, "text/plain; charset=utf-8", "Method Not Allowed\n"],
+])("%s by %s answers %d as plain text", async (path, method, status, type, body) => {
+  const response = await fetch(new URL(path, base), { method });
+  expect([response.status, response.headers.get("content-type"), await response.text()]).toEqual([
+    status,
+    type,
+    body,
+  ]);
+});
+
+test("a read request that is none is refused in plain text", async () => {
+  const response = await fetch(`${base}/read`, { method: "POST", body: "nothing" });
+  expect(response.status).toBe(400);
+  expect(response.headers.get("content-type")).toBe("text/plain; charset=utf-8");
+  expect(await response.text()).toContain("decode the snappy block of a read request");
+});

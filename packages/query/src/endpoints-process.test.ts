@@ -74,6 +74,7 @@ test("a file is followed to endpoints behind a name and TLS, and an invalid vers
 test.each([
   ["--endpoint=nothing", "endpoint nothing: it has no port"],
   ["--endpoint.sd-config=endpoints: {}", "endpoints is no list"],
+  ["--query.max-concurrent=0", "--query.max-concurrent must be at least 1"],
   ["--grpc-client-tls-cert=a", "both --grpc-client-tls-cert and --grpc-client-tls-key"],
 ])(
   "%s ends the start with a reason",

@@ -180,6 +180,8 @@ export const query = defineCommand({
         lifecycle.add("endpoint configuration", { stop: () => watch.stop() });
       }
       source.start(config["store.sd-dns-interval"]);
+      const maxConcurrent = config["query.max-concurrent"];
+      if (maxConcurrent < 1) throw new UsageError("--query.max-concurrent must be at least 1");
       const features = enabledFeatures(config["enable-feature"], log);
       const pool = new WorkerPool({
         settings: {
@@ -196,7 +198,7 @@ export const query = defineCommand({
           features,
           maxMessageBytes,
         },
-        maxConcurrent: config["query.max-concurrent"],
+        maxConcurrent,
         log,
         metrics,
       });
