@@ -19,6 +19,7 @@ export {
 export { timeText, valueText } from "./twins/number-text.ts";
 export { SERIES_WORDS, SeriesFlag, SeriesWord, VERDICTS, Verdict } from "./write-request.ts";
 export {
+  DETAIL_BYTES,
   setWriteBufferLimit,
   TooManySeriesError,
   WriteBuffersExhaustedError,

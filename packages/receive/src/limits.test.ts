@@ -39,6 +39,7 @@ write:
     series: 0,
     samples: 0,
     headSeries: 1000,
+    headSeriesPerMetric: 0,
     samplesPerSecond: 5,
     bytesPerSecond: 0,
     labels: { count: 0, nameLength: 0, valueLength: 0 },
@@ -142,6 +143,33 @@ test("a tenant has its own out-of-order window and retention", async () => {
   const oldest = (tenant: string) => tenants?.peek(tenant)?.db.minTime;
   expect(oldest("a")).toBeGreaterThan(now - 4 * HOUR);
   expect(oldest("b")).toBeLessThan(now - 9 * HOUR);
+});
+
+test("a metric has as many series as its tenant allows", async () => {
+  const node = await ingestor("metric", "write: {default: {head_series_per_metric_limit: 3}}");
+  const other: Sample = [["__name__", "n", "i", "0"], now, 1];
+  const first = await post(node.http, writeBody([...series(5), other]));
+  expect(first).toMatchObject({ status: 429, retryAfter: "5" });
+  expect(first.text).toContain("2 × limit of head series reached");
+  const held = ["m,i,0", "m,i,1", "m,i,2", "n,i,0"].map((labels) => `__name__,${labels}`);
+  expect(await node.series()).toEqual(held);
+  // Those that are there go on, whoever brings them.
+  expect((await post(node.http, writeBody(series(3)))).status).toBe(204);
+  expect((await post(node.http, writeBody(series(1, 9)))).status).toBe(429);
+  const client = createGrpcClient(node.address, { maxMessageBytes: 1 << 20 });
+  const tenant = Buffer.from("default-tenant");
+  const forwarded = (from: number) =>
+    Buffer.concat([
+      snappyDecode(writeBody(series(1, from)), 1 << 20),
+      Buffer.of(0x12, tenant.length),
+      tenant,
+      Buffer.of(0x18, 1),
+    ]);
+  const send = (from: number) => client.unary(REMOTE_WRITE, forwarded(from), { timeoutMs: 5000 });
+  await expect(send(9)).rejects.toMatchObject({ code: GrpcStatus.RESOURCE_EXHAUSTED });
+  await send(2);
+  client.close();
+  expect(await node.series()).toEqual(held);
 });
 
 test("a tenant's storage follows new limits", async () => {

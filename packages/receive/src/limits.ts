@@ -6,6 +6,7 @@
  *       default:
  *         request: {size_bytes_limit: 0, series_limit: 0, samples_limit: 0}
  *         head_series_limit: 0
+ *         head_series_per_metric_limit: 0
  *         rate: {samples_per_second: 0, bytes_per_second: 0}
  *         labels: {names_per_series_limit: 0, name_length_limit: 0, value_length_limit: 0}
  *         storage: {out_of_order_time_window: 30m, retention: 15d}
@@ -25,6 +26,7 @@ export type TenantLimits = {
   series: number;
   samples: number;
   headSeries: number;
+  headSeriesPerMetric: number;
   samplesPerSecond: number;
   bytesPerSecond: number;
   labels: LabelLimits;
@@ -45,6 +47,7 @@ export const NO_LIMITS: TenantLimits = {
   series: 0,
   samples: 0,
   headSeries: 0,
+  headSeriesPerMetric: 0,
   samplesPerSecond: 0,
   bytesPerSecond: 0,
   labels: { count: 0, nameLength: 0, valueLength: 0 },
@@ -117,7 +120,14 @@ function section(value: unknown, at: string, keys: readonly string[] | null): Se
 }
 
 function tenantLimits(value: unknown, at: string, fallback: TenantLimits): TenantLimits {
-  const own = section(value, at, ["request", "head_series_limit", "rate", "labels", "storage"]);
+  const own = section(value, at, [
+    "request",
+    "head_series_limit",
+    "head_series_per_metric_limit",
+    "rate",
+    "labels",
+    "storage",
+  ]);
   const requestAt = `${at}.request`;
   const rateAt = `${at}.rate`;
   const request = section(own.request, requestAt, [
@@ -139,6 +149,12 @@ function tenantLimits(value: unknown, at: string, fallback: TenantLimits): Tenan
     series: limit(request, requestAt, "series_limit", fallback.series),
     samples: limit(request, requestAt, "samples_limit", fallback.samples),
     headSeries: limit(own, at, "head_series_limit", fallback.headSeries),
+    headSeriesPerMetric: limit(
+      own,
+      at,
+      "head_series_per_metric_limit",
+      fallback.headSeriesPerMetric,
+    ),
     samplesPerSecond: limit(rate, rateAt, "samples_per_second", fallback.samplesPerSecond),
     bytesPerSecond: limit(rate, rateAt, "bytes_per_second", fallback.bytesPerSecond),
     labels: {

@@ -47,6 +47,8 @@ export type TenantsOptions = {
 export type StorageLimits = {
   /** The most series in the tenant's head; 0 for no limit. */
   headSeries: number;
+  /** The most series of a metric in it; 0 for no limit. */
+  headSeriesPerMetric: number;
   /** Null for what `tsdb` says. */
   outOfOrderWindowMs: number | null;
   retentionMs: number | null;
@@ -145,8 +147,9 @@ export class Tenants {
 
   #applyLimits(name: string, db: Tsdb): void {
     const { tsdb, limits } = this.#options;
-    const { headSeries, outOfOrderWindowMs, retentionMs } = limits(name);
+    const { headSeries, headSeriesPerMetric, outOfOrderWindowMs, retentionMs } = limits(name);
     db.head.setSeriesLimit(headSeries);
+    db.head.setMetricLimit(headSeriesPerMetric);
     db.head.setOutOfOrderWindow(outOfOrderWindowMs ?? tsdb.outOfOrderWindowMs);
     db.setRetention(retentionMs ?? tsdb.retentionMs);
   }

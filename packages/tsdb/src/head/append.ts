@@ -11,6 +11,7 @@ import {
   SeriesFlag,
   SeriesWord,
   VERDICTS,
+  Verdict,
   type WriteRequestBuffer,
 } from "@torus/kernels";
 import {
@@ -20,6 +21,7 @@ import {
   newHistogramCounts,
 } from "./append-histograms.ts";
 import { appendLate } from "./append-late.ts";
+import { holdBack } from "./metric-limit.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
 import {
   appendAreas,
@@ -38,8 +40,13 @@ export type AppendCounts = {
   exemplarSeriesDropped: number;
 };
 
-/** The window is read at every step: it may change. */
-type AppenderOptions = { readonly outOfOrderWindowMs: number; readonly now: () => number };
+/** Read at every request: window and limit may change. */
+type AppenderOptions = {
+  readonly outOfOrderWindowMs: number;
+  /** 0 for no limit. */
+  readonly seriesPerMetric: number;
+  readonly now: () => number;
+};
 
 export const FUTURE_LIMIT_MS = 10 * 60_000;
 /** Memory that one step may need at most: every row a new slot, every new series its labels. */
@@ -69,6 +76,18 @@ export class Appender {
    * @throws {HeadMemoryError} nothing is stored.
    */
   append(request: WriteRequestBuffer, chosen: Uint32Array | null): AppendCounts {
+    const { seriesPerMetric } = this.#options;
+    if (seriesPerMetric === 0) return this.#append(request, chosen);
+    const held = holdBack(this.#state, request, chosen, seriesPerMetric);
+    const counts = this.#append(request, held.chosen);
+    counts.byVerdict[Verdict.SERIES_LIMIT] =
+      (counts.byVerdict[Verdict.SERIES_LIMIT] as number) + held.floats;
+    counts.histograms.byVerdict[Verdict.SERIES_LIMIT] =
+      (counts.histograms.byVerdict[Verdict.SERIES_LIMIT] as number) + held.histograms;
+    return counts;
+  }
+
+  #append(request: WriteRequestBuffer, chosen: Uint32Array | null): AppendCounts {
     const state = this.#state;
     const k = state.kernel;
     const area = appendAreas(k);

@@ -32,17 +32,18 @@ export class Head implements ChunkQueryable {
   readonly #appender: Appender;
   readonly #reader: HeadReader;
   readonly #numbered: () => NumberedSeries;
-  readonly #times: { outOfOrderWindowMs: number; now: () => number };
+  readonly #limits: { outOfOrderWindowMs: number; seriesPerMetric: number; now: () => number };
   #closed = false;
 
   /** @param lateLog Takes the records of samples that came out of order. */
   constructor(log: RecordLog, lateLog: RecordLog, options: HeadOptions) {
     this.#state = new HeadState(options.chunkRangeMs, options.seriesLimit);
-    const times = { outOfOrderWindowMs: options.outOfOrderWindowMs, now: options.now };
-    this.#times = times;
-    this.#appender = new Appender(this.#state, log, lateLog, times);
+    const { outOfOrderWindowMs, now } = options;
+    const limits = { outOfOrderWindowMs, seriesPerMetric: 0, now };
+    this.#limits = limits;
+    this.#appender = new Appender(this.#state, log, lateLog, limits);
     this.#reader = new HeadReader(this.#state);
-    this.#numbered = () => new NumberedSeries(this.#state, log, lateLog, times);
+    this.#numbered = () => new NumberedSeries(this.#state, log, lateLog, limits);
   }
 
   /** See `Appender.append`. */
@@ -105,7 +106,12 @@ export class Head implements ChunkQueryable {
 
   /** Holds for what is appended from here on. */
   setOutOfOrderWindow(windowMs: number): void {
-    this.#times.outOfOrderWindowMs = windowMs;
+    this.#limits.outOfOrderWindowMs = windowMs;
+  }
+
+  /** New series of a metric that has so many are refused from here on; 0 for no limit. */
+  setMetricLimit(seriesPerMetric: number): void {
+    this.#limits.seriesPerMetric = seriesPerMetric;
   }
 
   hasRef(ref: number): boolean {
