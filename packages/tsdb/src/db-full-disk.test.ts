@@ -20,7 +20,8 @@ const disk = mkdtempSync(path.join(tmpdir(), "torus-full-"));
 const mounted =
   spawnSync("mount", ["-t", "tmpfs", "-o", `size=${DISK_BYTES}`, "tmpfs", disk]).status === 0;
 afterAll(() => {
-  if (mounted) spawnSync("umount", [disk]);
+  // Also where a failed test left the database open.
+  if (mounted) spawnSync("umount", ["-l", disk]);
   rmSync(disk, { recursive: true, force: true });
 });
 
