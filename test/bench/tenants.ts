@@ -94,12 +94,14 @@ function send(tenant: string, content: Uint8Array): Promise<number> {
 const floods = Array.from({ length: 1000 }, () => body(A_SAMPLES));
 let flooded = 0;
 
-/** Sends at an even pace until `end`; a late answer makes the next request late, and never a burst. */
+/** Sends at a steady pace until `end`; a late answer makes the next request late, and never a burst. */
 async function pace(
   tenant: string,
   { samples, perSecond, end, to }: { samples: number; perSecond: number; end: number; to: Tally },
 ): Promise<void> {
-  for (let at = Date.now(); at < end; at = Math.max(at + 1000 / perSecond, Date.now())) {
+  // Gaps of a half to one and a half: senders whose clocks agree would measure each other's bursts.
+  const gap = () => (1000 / perSecond) * (0.5 + Math.random());
+  for (let at = Date.now() + gap(); at < end; at = Math.max(at + gap(), Date.now())) {
     const content =
       tenant === "a" ? (floods[flooded % floods.length] as Uint8Array) : body(samples);
     await sleep(Math.max(0, at - Date.now()));

@@ -388,6 +388,16 @@ export function statusOf(error: unknown): number {
   return codesOf(Cause.INTERNAL).http;
 }
 
+/**
+ * Of a body that nobody will read: where a socket is closed upon bytes that were not read, the answer is lost with
+ * them, so one that is not large is passed over, and only a large one ends the connection.
+ */
+export function leaveBody(request: IncomingMessage, response: ServerResponse): void {
+  if (request.complete || Number(request.headers["content-length"]) <= MOST_PASSED_OVER) return;
+  response.setHeader("connection", "close");
+  response.once("finish", () => request.destroy());
+}
+
 function answer(
   request: IncomingMessage,
   response: ServerResponse,
@@ -396,12 +406,7 @@ function answer(
   const { status, message, retryAfter } = result;
   if (response.destroyed) return;
   if (status === 429 || status === 503) response.setHeader("retry-after", retryAfter);
-  // Where a socket is closed upon bytes that nobody read, the answer is lost with them: a body that is not large is
-  // passed over, and only a large one ends the connection.
-  if (!request.complete && !(Number(request.headers["content-length"]) <= MOST_PASSED_OVER)) {
-    response.setHeader("connection", "close");
-    response.once("finish", () => request.destroy());
-  }
+  leaveBody(request, response);
   response.statusCode = status;
   if (status < 300) {
     response.end();

@@ -24,6 +24,7 @@ import { Cause, codesOf } from "./cause.ts";
 import {
   checkedTenant,
   checkReady,
+  leaveBody,
   lengthOf,
   RETRY_AFTER_SECONDS,
   RefusedError,
@@ -194,11 +195,7 @@ function answer(
 ): void {
   if (response.destroyed) return;
   if (status === 429 || status === 503) response.setHeader("retry-after", retryAfter);
-  // A body that nobody will read would be taken for the next request.
-  if (!request.complete) {
-    response.setHeader("connection", "close");
-    response.once("finish", () => request.destroy());
-  }
+  leaveBody(request, response);
   response.statusCode = status;
   response.setHeader(
     "content-type",
