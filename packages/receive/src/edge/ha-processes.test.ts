@@ -44,7 +44,7 @@ test("a killed owner stops no pair, and silence hands over once it is back", asy
           "--receive.replication-factor=3",
           "--receive.ha-tracker",
           "--receive.ha-tracker.cluster-label=team",
-          "--receive.ha-tracker.failover-timeout=8s",
+          "--receive.ha-tracker.failover-timeout=15s",
           "--log.level=error",
         ],
         readyUrl: `http://${http}/-/ready`,
@@ -85,4 +85,4 @@ test("a killed owner stops no pair, and silence hands over once it is back", asy
     await until(204, () => write(1, "r2", team));
     expect(await write(0, "r1", team)).toBe(202);
   }
-}, 120_000);
+}, 180_000);
