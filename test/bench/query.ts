@@ -2,13 +2,14 @@
  * Queries over 2,000 series x 24 h at 15 s: by our engine straight on a data directory, and through one `receive` and
  * one `query` on loopback, beside Debian's Prometheus and VictoriaMetrics with the same samples.
  *
- *   npx tsx test/bench/query.ts [--series=2000] [--hours=24] [--only=engine,torus,prometheus,victoria]
+ *   npx tsx test/bench/query.ts [--series=2000] [--hours=24] [--only=engine,torus,prometheus,victoria,counter]
  *     [--queries=NAME,…] [--seconds=1] [--data=DIR]
  *
  * Each query is asked for about `--seconds`, at least three times, after two times that do not count; the systems take
  * turns query by query. CPU is that of all the system's processes; the figures are means of CPU and medians of wall
  * time. Answers are compared with Prometheus'; times lie beside the samples, so that windows hold the same samples
- * whichever end they are open at. With `--data` the databases stay, and the next run asks them again.
+ * whichever end they are open at. `counter` is the engine alone over one counter of so many series, from blocks.
+ * With `--data` the databases stay, and the next run asks them again.
  */
 
 import { spawnSync } from "node:child_process";
@@ -16,6 +17,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { counterCpuSeconds } from "./query/counter.ts";
 import { differenceOf } from "./query/difference.ts";
 import { STEP_MS, writeHistory } from "./query/history.ts";
 import { MIX, type MixQuery } from "./query/mix.ts";
@@ -31,7 +33,7 @@ const { values: flags } = parseArgs({
   options: {
     series: { type: "string", default: "2000" },
     hours: { type: "string", default: "24" },
-    only: { type: "string", default: "engine,torus,prometheus,victoria" },
+    only: { type: "string", default: "engine,torus,prometheus,victoria,counter" },
     queries: { type: "string", default: "" },
     seconds: { type: "string", default: "1" },
     data: { type: "string", default: "" },
@@ -90,8 +92,15 @@ const systems: System[] = [];
 try {
   mkdirSync(dir, { recursive: true });
   const nodeFlags = flags["node-flags"].split(" ").filter((word) => word !== "");
+  if (only.includes("counter")) {
+    const seconds = await counterCpuSeconds(dir, Number(flags.series));
+    print(
+      `sum by (job) (rate(x_total[5m])) over ${flags.series} series x 24 h in steps of 60 s: ${seconds.toFixed(3)} CPU s in the engine`,
+    );
+  }
+  const asksMix = only.some((name) => name !== "counter");
   // The engine reads what a receiver wrote.
-  if (only.includes("torus") || !existsSync(written)) {
+  if (asksMix && (only.includes("torus") || !existsSync(written))) {
     systems.push(await startTorus(path.join(dir, "torus"), nodeFlags));
   }
   if (only.includes("prometheus")) {
@@ -103,7 +112,7 @@ try {
       systems.push(await startVictoria(path.join(dir, "victoria")));
     } else print("victoria-metrics is not installed");
   }
-  if (!existsSync(written)) {
+  if (asksMix && !existsSync(written)) {
     // Beside the whole quarter minutes, on which the steps of subqueries lie.
     const lastMs = Math.floor(Date.now() / STEP_MS) * STEP_MS - STEP_MS + 3217;
     const urls = systems.flatMap(({ writeUrl }) => writeUrl ?? []);
@@ -111,12 +120,14 @@ try {
     await settle(systems);
     writeFileSync(written, JSON.stringify({ lastMs }));
   }
-  const { lastMs } = JSON.parse(readFileSync(written, "utf8")) as { lastMs: number };
-  if (only.includes("engine")) systems.unshift(startEngine(path.join(dir, "torus")));
-  const asked = systems.filter(
-    ({ name }) => only.includes("torus") || !name.startsWith("torus, receive"),
-  );
-  await report(asked, lastMs - STEP_MS + BESIDE_MS);
+  if (asksMix) {
+    const { lastMs } = JSON.parse(readFileSync(written, "utf8")) as { lastMs: number };
+    if (only.includes("engine")) systems.unshift(startEngine(path.join(dir, "torus")));
+    const asked = systems.filter(
+      ({ name }) => only.includes("torus") || !name.startsWith("torus, receive"),
+    );
+    await report(asked, lastMs - STEP_MS + BESIDE_MS);
+  }
 } finally {
   for (const system of systems) await system.stop();
   if (flags.data === "") rmSync(dir, { recursive: true, force: true });
