@@ -1,4 +1,12 @@
 export { readLabel, readMatcher, writeLabels, writeMatchers } from "./labels.ts";
+export {
+  decodeMetadataRequest,
+  decodeMetadataResponse,
+  encodeMetadataRequest,
+  encodeMetadataResponse,
+  METRIC_METADATA,
+  type MetricMetadata,
+} from "./metadata.ts";
 export { decodeOtlpJson } from "./otlp/json.ts";
 export { OtlpMalformedError } from "./otlp/metrics.ts";
 export { decodeOtlpProtobuf } from "./otlp/protobuf.ts";

@@ -29,6 +29,8 @@ export type EndpointInfo = {
     supportsWithoutReplicaLabels: boolean;
     tsdbInfos: TsdbInfo[];
   } | null;
+  /** Whether it serves thanos.Metadata. */
+  metricMetadata: boolean;
 };
 
 type LabelSetMessage = { labels?: { name?: string; value?: string }[] };
@@ -42,6 +44,7 @@ type InfoMessage = {
     supports_without_replica_labels?: boolean;
     tsdb_infos?: { labels?: LabelSetMessage; min_time?: string; max_time?: string }[];
   };
+  metric_metadata?: object | null;
 };
 
 let method: MethodDefinition<object, object> | undefined;
@@ -85,6 +88,7 @@ export function encodeInfo(info: EndpointInfo): Uint8Array {
     label_sets: info.labelSets.map(labelSet),
     ComponentType: info.componentType,
   };
+  if (info.metricMetadata) message.metric_metadata = {};
   if (info.store !== null) {
     // Zero values are left out, as proto3 writes them.
     message.store = {
@@ -111,6 +115,7 @@ export function decodeInfo(bytes: Uint8Array): EndpointInfo {
   const message = infoMethod().responseDeserialize(Buffer.from(bytes)) as InfoMessage;
   const { store } = message;
   return {
+    metricMetadata: message.metric_metadata !== undefined && message.metric_metadata !== null,
     labelSets: (message.label_sets ?? []).map(labelsOf),
     componentType: message.ComponentType ?? "",
     store:

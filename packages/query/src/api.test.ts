@@ -29,10 +29,24 @@ const pool = new WorkerPool({
 });
 let base: string;
 
+const TOLD = new Map([
+  [
+    "b",
+    [
+      { type: "counter", help: "", unit: "s" },
+      { type: "unknown", help: "x", unit: "" },
+    ],
+  ],
+  ["a", [{ type: "gauge", help: "<A>", unit: "" }]],
+]);
+const metadataOf = (metric: string) =>
+  metric === "" ? TOLD : new Map([...TOLD].filter(([name]) => name === metric));
+
 beforeAll(async () => {
   mountApi(server.app, {
     run: (job, _, signal) => pool.run(job, [], signal),
     stores: () => "{}",
+    metadata: ({ metric }) => Promise.resolve(metadataOf(metric)),
     flags: {},
     features: [],
     process: { version: "1.2.3", startMs: 0, now: () => 1000 },
@@ -78,7 +92,19 @@ test.each<[path: string, status: number, body: string]>([
   ["query_exemplars?query=test&start=1700000000000&end=1700000001000", 200, '"data":[]'],
   ["query_exemplars?query=test&start=2&end=1", 400, "end timestamp must not be before start"],
   ["query_exemplars?query=up%7B", 400, "parse error"],
-  ["metadata?limit=1", 200, '"data":{}'],
+  [
+    "metadata",
+    200,
+    '"data":{"a":[{"type":"gauge","help":"\\u003cA\\u003e","unit":""}],"b":[{"type":"counter","help":"","unit":"s"},{"type":"unknown","help":"x","unit":""}]}',
+  ],
+  ["metadata?limit=1", 200, '"data":{"a":[{"type":"gauge","help":"\\u003cA\\u003e","unit":""}]}'],
+  ["metadata?limit=0", 200, '"data":{}'],
+  [
+    "metadata?metric=b&limit_per_metric=1",
+    200,
+    '"data":{"b":[{"type":"counter","help":"","unit":"s"}]}',
+  ],
+  ["metadata?metric=c", 200, '"data":{}'],
   ["metadata?limit=x", 400, "limit must be a number"],
   ["rules?type=record", 200, '"data":{"groups":[]}'],
   ["rules?type=x", 400, 'not supported value \\"x\\"'],

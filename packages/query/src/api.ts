@@ -4,6 +4,7 @@
  */
 
 import type { EngineFeature } from "@torus/promql";
+import type { MetricMetadata } from "@torus/protocol";
 import express, { type Express, type Request, type Response } from "express";
 import { send } from "./answer.ts";
 import { ApiError, apiError } from "./api-error.ts";
@@ -21,9 +22,10 @@ import {
   statisticsRequest,
   textRequest,
 } from "./data-requests.ts";
-import { CONSTANT_ANSWERS, noMetadata, noRules } from "./expression-endpoints.ts";
+import { CONSTANT_ANSWERS, noRules } from "./expression-endpoints.ts";
 import { featuresJson } from "./features.ts";
 import { answer, errorAnswer } from "./json-writer.ts";
+import { metadataJson, metadataWanted } from "./metadata-json.ts";
 import { Parameters } from "./parameters.ts";
 import type { TaskAnswer, TaskRunner } from "./query-job.ts";
 import { MAX_READ_REQUEST_BYTES } from "./remote-read.ts";
@@ -32,6 +34,12 @@ import { buildInfoJson, type ProcessInfo, runtimeInfoJson } from "./status.ts";
 export type ApiOptions = RequestDefaults & {
   run: TaskRunner;
   /** JSON of `/api/v1/stores`' data. */
+  /** Metadata of one metric, or of all for "", from whoever has some. */
+  metadata: (call: {
+    metric: string;
+    timeoutMs: number;
+    signal: AbortSignal;
+  }) => Promise<ReadonlyMap<string, readonly MetricMetadata[]>>;
   stores: () => string;
   /** Flags with their values, for `/api/v1/status/flags`. */
   flags: Readonly<Record<string, string>>;
@@ -60,7 +68,7 @@ type ApiCall = {
 };
 
 /** JSON of the answer's data, or an answer in bytes. */
-type Handler = (call: ApiCall) => Promise<TaskAnswer> | string;
+type Handler = (call: ApiCall) => Promise<TaskAnswer | string> | string;
 
 export function mountApi(app: Express, options: ApiOptions): void {
   const form = express.text({ type: "application/x-www-form-urlencoded", limit: MAX_FORM_BYTES });
@@ -106,7 +114,11 @@ export function mountApi(app: Express, options: ApiOptions): void {
   route(["GET"], "status/tsdb", data(statisticsRequest));
   route(["GET"], "/federate", data(federateRequest), { isRawBody: false, isPlain: true });
   route(["POST"], "read", data(readRequest), { isRawBody: true, isPlain: true });
-  route(["GET"], "metadata", ({ parameters }) => noMetadata(parameters));
+  route(["GET"], "metadata", async ({ parameters, signal, timeoutMs }) => {
+    const wanted = metadataWanted(parameters);
+    const { metric } = wanted;
+    return metadataJson(await options.metadata({ metric, timeoutMs, signal }), wanted);
+  });
   route(["GET"], "rules", ({ parameters }) => noRules(parameters));
   for (const [path, json] of Object.entries(CONSTANT_ANSWERS)) route(["GET"], path, () => json);
   route(["GET"], "stores", () => options.stores());

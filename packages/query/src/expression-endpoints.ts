@@ -33,16 +33,6 @@ export function textAnswer(task: TextTask, query: string): string {
   }
 }
 
-export function noMetadata(parameters: Parameters): string {
-  for (const name of ["limit", "limit_per_metric"]) {
-    const text = parameters.text(name);
-    if (text !== "" && !/^[+-]?\d+$/.test(text)) {
-      throw new ApiError("bad_data", `${name} must be a number`);
-    }
-  }
-  return "{}";
-}
-
 export function noRules(parameters: Parameters): string {
   const type = parameters.text("type");
   if (type !== "" && type !== "alert" && type !== "record") {

@@ -137,6 +137,7 @@ async function startOurs(data: string): Promise<string> {
         signal,
       ),
     stores: () => "{}",
+    metadata: () => Promise.resolve(new Map()),
     flags: {},
     features: [],
     process: { version: "", startMs: 0, now: Date.now },

@@ -24,6 +24,7 @@ import { TooManyClustersError } from "./edge/ha-tracker.ts";
 import { writeShaped } from "./edge/shaped-write.ts";
 import { type FairGate, GateFullError } from "./fair-gate.ts";
 import { LimitError, type Limiter } from "./limiter.ts";
+import { type MetadataStore, readMetadata } from "./metadata.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
 import { convertRemoteWrite2, RemoteWrite2Error } from "./remote-write-2.ts";
 import { samplesBySeries, totalSamples } from "./sample-counts.ts";
@@ -47,6 +48,8 @@ export type RemoteWriteHttpOptions = {
   /** Bytes of all bodies that are being read. */
   maxPendingBytes: number;
   limiter: Limiter;
+  /** What senders tell about their metrics. */
+  metadata: MetadataStore;
   /** What series go through before they are placed. */
   edge: Edge;
   gate: FairGate;
@@ -254,7 +257,11 @@ async function receive(
       release();
     } else {
       let body = decodeBody(chunks, encoding, maxRequestBytes);
-      if (version === 2) body = convertRemoteWrite2(body, maxRequestBytes).body;
+      if (version === 2) {
+        const converted = convertRemoteWrite2(body, maxRequestBytes);
+        body = converted.body;
+        options.metadata.note(tenant, converted.metadata);
+      }
       outcome = writeDecoded(options, request, { body, tenant, replica });
     }
     return await outcome;
@@ -265,10 +272,14 @@ async function receive(
 
 /** Holds the request to the tenant's limits and writes it. @throws {LimitError} and what the writer throws */
 function writeWalked(
-  { limiter, writer }: RemoteWriteHttpOptions,
+  { limiter, writer, metadata }: RemoteWriteHttpOptions,
   walked: WriteRequestBuffer,
   { tenant, local, replica }: { tenant: string; local: Tenant | undefined; replica: number },
 ): Promise<WriteResult> {
+  // Metadata comes in requests of its own.
+  if (walked.count === 0 && walked.bodyLength > 0) {
+    metadata.note(tenant, readMetadata(walked.bytes(walked.bodyStart, walked.bodyLength)));
+  }
   const samples = totalSamples(samplesBySeries(walked));
   checkContent(limiter, tenant, walked.bodyLength, walked.count, samples);
   return writer.write(walked, { name: tenant, bytes: Buffer.from(tenant), local }, replica);

@@ -28,6 +28,7 @@ import { HandOff, type HandOffOptions } from "./handoff/handoff.ts";
 import { type CertificateField, remoteWriteHandler } from "./http.ts";
 import { Limiter } from "./limiter.ts";
 import { parseLimits } from "./limits.ts";
+import { MetadataStore } from "./metadata.ts";
 import {
   createReceiveMetrics,
   type ReceiveMetrics,
@@ -211,10 +212,12 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     now,
   });
   const { defaultTenant } = options.tenants;
+  const metadata = new MetadataStore();
   const common = { tenants, writer, defaultTenant, metrics, notReady };
   const http = {
     ...common,
     ...options.http,
+    metadata,
     limiter,
     edge,
     gate,
@@ -235,6 +238,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
         // Draining is no reason not to answer: what was stored last is only here.
         ready: () => true,
         openEnded: true,
+        metadata: (metric, limit) => metadata.find(metric, limit),
       }),
     },
     remoteWrite: remoteWriteHandler(http),

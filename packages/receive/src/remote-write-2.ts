@@ -7,10 +7,11 @@
  *     1.0:       { Label labels = 1, Sample = 2, Exemplar = 3, Histogram = 4 }
  *
  * Sample and Histogram have the same fields in both; 2.0's start timestamps have numbers of their own, which readers
- * of 1.0 skip. Metadata is not stored yet.
+ * of 1.0 skip. Metadata { type = 1, help_ref = 3, unit_ref = 4 } is given beside the body.
  */
 
 import { BodyTooLargeError } from "@torus/kernels";
+import { metricType, type NamedMetadata } from "./metadata.ts";
 
 /** The body is no io.prometheus.write.v2.Request. */
 export class RemoteWrite2Error extends Error {
@@ -25,6 +26,8 @@ export type Converted = {
   body: Uint8Array;
   histograms: number;
   exemplars: number;
+  /** Of the metrics that have any, each once. */
+  metadata: NamedMetadata[];
 };
 
 type Range = { start: number; end: number };
@@ -48,17 +51,20 @@ export function convertRemoteWrite2(bytes: Uint8Array, maxBytes: number): Conver
   const out = new Output(bytes, symbols, maxBytes);
   let histograms = 0;
   let exemplars = 0;
+  const metadata = new Map<string, NamedMetadata>();
   for (const { start, end } of series) {
     const labels: number[] = [];
     const samples: Range[] = [];
     const histogramRanges: Range[] = [];
     const exemplarParts: { refs: number[]; rest: Range[] }[] = [];
+    let told: Range | null = null;
     eachField(bytes, start, end, (field, wireType, from, to, value) => {
       if (field === 1) readRefs(bytes, wireType, from, to, value, labels);
       else if (wireType !== 2) return;
       else if (field === 2) samples.push({ start: from, end: to });
       else if (field === 3) histogramRanges.push({ start: from, end: to });
       else if (field === 4) exemplarParts.push(readExemplar(bytes, from, to));
+      else if (field === 5 && to > from) told = { start: from, end: to };
     });
     histograms += histogramRanges.length;
     exemplars += exemplarParts.length;
@@ -80,8 +86,32 @@ export function convertRemoteWrite2(bytes: Uint8Array, maxBytes: number): Conver
       for (const each of rest) out.copy(each);
     }
     for (const each of histogramRanges) out.moved(0x22, each);
+    if (told !== null) noteMetadata(out, labels, told, metadata);
   }
-  return { body: out.finish(), histograms, exemplars };
+  return { body: out.finish(), histograms, exemplars, metadata: [...metadata.values()] };
+}
+
+function noteMetadata(
+  out: Output,
+  labels: readonly number[],
+  { start, end }: Range,
+  metadata: Map<string, NamedMetadata>,
+): void {
+  let metric = "";
+  for (let i = 0; i < labels.length; i += 2) {
+    if (out.text(labels[i] as number) === "__name__") metric = out.text(labels[i + 1] as number);
+  }
+  if (metadata.has(metric)) return;
+  const entry = { metric, type: "unknown", help: "", unit: "" };
+  eachField(out.bytes, start, end, (field, wireType, _from, _to, value) => {
+    if (wireType !== 0) return;
+    if (field === 1) entry.type = metricType(value);
+    else if (field === 3) entry.help = out.text(value);
+    else if (field === 4) entry.unit = out.text(value);
+  });
+  if (entry.type !== "unknown" || entry.help !== "" || entry.unit !== "") {
+    metadata.set(metric, entry);
+  }
 }
 
 /** Value and timestamp have the numbers 2 and 3 in 1.0 as well. */
@@ -124,16 +154,21 @@ function readRefs(
 }
 
 class Output {
-  readonly #bytes: Uint8Array;
+  readonly bytes: Uint8Array;
   readonly #symbols: readonly Range[];
   readonly #maxBytes: number;
   #out = Buffer.allocUnsafe(64 << 10);
   #at = 0;
 
   constructor(bytes: Uint8Array, symbols: readonly Range[], maxBytes: number) {
-    this.#bytes = bytes;
+    this.bytes = bytes;
     this.#symbols = symbols;
     this.#maxBytes = maxBytes;
+  }
+
+  text(ref: number): string {
+    const { start, end } = this.#symbol(ref);
+    return Buffer.from(this.bytes.subarray(start, end)).toString();
   }
 
   /** Also checks the references. */
@@ -170,7 +205,7 @@ class Output {
 
   copy({ start, end }: Range): void {
     this.#room(end - start);
-    this.#out.set(this.#bytes.subarray(start, end), this.#at);
+    this.#out.set(this.bytes.subarray(start, end), this.#at);
     this.#at += end - start;
   }
 

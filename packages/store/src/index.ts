@@ -15,6 +15,7 @@ export {
   EndpointSet,
   type EndpointState,
 } from "./proxy/endpoints.ts";
+export { fanOutMetadata, type MetadataCall } from "./proxy/fan-out-metadata.ts";
 export { FanOutError, spareReplicas } from "./proxy/missing.ts";
 export { ProxyQueryable, type ProxyQueryOptions } from "./proxy/proxy-queryable.ts";
 export { type ClientTls, type EndpointSpec, openStoreClient } from "./proxy/store-client.ts";

@@ -17,11 +17,15 @@ import {
   AGGREGATES,
   batchFrame,
   decodeLabelsRequest,
+  decodeMetadataRequest,
   decodeSeriesRequest,
   encodeInfo,
   encodeLabelsResponse,
+  encodeMetadataResponse,
   type LabelsRequest,
+  METRIC_METADATA,
   MessageMalformedError,
+  type MetricMetadata,
   type OutgoingChunk,
   PartialResponse,
   type SeriesRequest,
@@ -51,6 +55,8 @@ export type StoreServiceOptions = {
   ready: () => boolean;
   /** A receiver says that it has data up to the end of time, so that new samples need no new Info. */
   openEnded: boolean;
+  /** What metrics are, in words; left out where that is not served. */
+  metadata?: (metric: string, limit: number) => ReadonlyMap<string, MetricMetadata[]>;
 };
 
 const MAX_INT64 = 2 ** 63;
@@ -67,7 +73,22 @@ export function storeMethods(options: StoreServiceOptions): GrpcMethods {
       throw asGrpcError(error);
     }
   };
+  const { metadata } = options;
+  const metadataMethods: GrpcMethods =
+    metadata === undefined
+      ? {}
+      : {
+          [METRIC_METADATA]: {
+            kind: "serverStream",
+            handler: (message) =>
+              guarded(() => {
+                const { metric, limit } = decodeMetadataRequest(message);
+                return one(encodeMetadataResponse(metadata(metric, limit)));
+              }),
+          },
+        };
   return {
+    ...metadataMethods,
     "/thanos.info.Info/Info": { kind: "unary", handler: () => guarded(() => info(options)) },
     "/thanos.Store/Series": {
       kind: "serverStream",
@@ -95,6 +116,10 @@ export function storeMethods(options: StoreServiceOptions): GrpcMethods {
   };
 }
 
+async function* one(message: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield message;
+}
+
 function asGrpcError(error: unknown): unknown {
   if (error instanceof MessageMalformedError || error instanceof MatcherRegexError) {
     return new GrpcError(GrpcStatus.INVALID_ARGUMENT, error.message, { cause: error });
@@ -102,7 +127,7 @@ function asGrpcError(error: unknown): unknown {
   return error;
 }
 
-function info({ componentType, sources, openEnded }: StoreServiceOptions): Uint8Array {
+function info({ componentType, sources, openEnded, metadata }: StoreServiceOptions): Uint8Array {
   const byLabels = new Map<string, { labels: Labels; minTime: number; maxTime: number }>();
   let minTime = Number.POSITIVE_INFINITY;
   let maxTime = Number.NEGATIVE_INFINITY;
@@ -127,6 +152,7 @@ function info({ componentType, sources, openEnded }: StoreServiceOptions): Uint8
   return encodeInfo({
     labelSets: tsdbInfos.map(({ labels }) => labels),
     componentType,
+    metricMetadata: metadata !== undefined,
     store: {
       minTime: openEnded
         ? Math.min(...tsdbInfos.map((entry) => entry.minTime), MAX_INT64)

@@ -19,6 +19,7 @@ import {
   type Endpoint,
   EndpointSet,
   type EndpointSpec,
+  fanOutMetadata,
   openStoreClient,
   spareReplicas,
 } from "@torus/store";
@@ -213,6 +214,12 @@ export const query = defineCommand({
           );
         },
         stores: () => storesJson(endpoints.listed()),
+        metadata: (call) =>
+          fanOutMetadata(endpoints.listed(), {
+            ...call,
+            limit: 0,
+            onWarning: (warning) => log.warn("metadata", { warning }),
+          }),
         flags: Object.fromEntries(
           Object.entries(config).map(([name, value]) => [name, String(value)]),
         ),
