@@ -16,6 +16,7 @@ import {
   type WriteRequestBuffer,
   WriteRequestMalformedError,
 } from "@torus/kernels";
+import { MessageMalformedError } from "@torus/protocol";
 import { errorText, type Logger, mayUseTenant, type RawHandler } from "@torus/server";
 import { Cause, codesOf } from "./cause.ts";
 import { type BodyEncoding, decodeBody, withDecodedRequest, withSnappyRequest } from "./decode.ts";
@@ -381,6 +382,7 @@ export function statusOf(error: unknown): number {
     error instanceof SnappyCorruptError ||
     error instanceof ZstdFrameError ||
     error instanceof WriteRequestMalformedError ||
+    error instanceof MessageMalformedError ||
     error instanceof RemoteWrite2Error ||
     error instanceof TenantNameError ||
     error instanceof BadReplicaError
