@@ -11,7 +11,10 @@
 import { spawnSync } from "node:child_process";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
+import { append } from "./tsdb/append.ts";
 import { cut } from "./tsdb/cut.ts";
+import { disk } from "./tsdb/disk.ts";
+import { index, regexp } from "./tsdb/index-and-regexp.ts";
 import { memory } from "./tsdb/memory.ts";
 import { formatValue, type Row } from "./tsdb/report.ts";
 
@@ -26,8 +29,14 @@ const { values: flags } = parseArgs({
   },
 });
 const series = Number(flags.series);
+/** With all their requests at once in memory, more would measure something else. */
+const MOST_APPENDED = 100_000;
 
 const SECTIONS: Readonly<Record<string, () => Promise<Row[]> | Row[]>> = {
+  append: () => append(Math.min(series, MOST_APPENDED)),
+  index,
+  regexp,
+  disk,
   memory: () => memory(series),
   cut: () => cut(series, flags.program),
 };
