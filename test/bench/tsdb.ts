@@ -15,6 +15,7 @@ import { append } from "./tsdb/append.ts";
 import { cut } from "./tsdb/cut.ts";
 import { disk } from "./tsdb/disk.ts";
 import { index, regexp } from "./tsdb/index-and-regexp.ts";
+import { tenants } from "./tsdb/many-tenants.ts";
 import { memory } from "./tsdb/memory.ts";
 import { formatValue, type Row } from "./tsdb/report.ts";
 
@@ -37,6 +38,7 @@ const SECTIONS: Readonly<Record<string, () => Promise<Row[]> | Row[]>> = {
   index,
   regexp,
   disk,
+  tenants,
   memory: () => memory(series),
   cut: () => cut(series, flags.program),
 };
