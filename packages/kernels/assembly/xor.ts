@@ -30,7 +30,7 @@ const MAX_CHUNK_BYTES: u32 = 1005;
 const TARGET_SAMPLES: u32 = 120;
 
 // Half of a chunk's bytes would be empty room if slots doubled.
-const SLOT_SIZES = memory.data<u16>([64, 128, 256, 384, 528, 688, 864, 1088]);
+const SLOT_SIZES = memory.data<u16>([128, 192, 256, 384, 528, 688, 864, 1088]);
 
 // @ts-ignore: decorator
 @inline

@@ -67,9 +67,9 @@ export type Tenant = {
   readonly shipper: Shipper | null;
 };
 
-/** Folders of a file system's own. */
 /** Beside the tenants' folders: what waits for other receivers. */
 export const HANDOFF_FOLDER = ".handoff";
+/** Names that no tenant has: a file system's own folder, and ours. */
 const NO_TENANTS = new Set(["lost+found", HANDOFF_FOLDER]);
 
 export class Tenants {
