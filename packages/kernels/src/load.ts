@@ -33,6 +33,15 @@ export type KernelExports = {
     capacity: number,
   ): number;
   xorDecode(at: number, length: number, times: number, values: number, limit: number): number;
+  chunksClaimed(at: number, end: number, mint: number, maxt: number): number;
+  chunksDecode(
+    at: number,
+    end: number,
+    mint: number,
+    maxt: number,
+    times: number,
+    values: number,
+  ): number;
   seedHash(low: number, high: number): void;
   headNew(chunkRangeMs: number, firstRef: number, seriesLimit: number): number;
   headFree(head: number): void;

@@ -83,3 +83,102 @@ test("a chunk that is cut or claims too much is reported, and memory is given ba
   columns.release();
   expect(kernel().exports.arenaBytesInUse()).toBeLessThan(before);
 });
+
+/** A `chunks` field as StoreAPI's senders write it: both times, then raw with data and hash. */
+function chunkField(minTime: number, maxTime: number, data: Uint8Array, type = 0): Uint8Array {
+  const varint = (value: bigint): number[] => {
+    const out: number[] = [];
+    for (let rest = value; ; rest >>= 7n) {
+      if (rest < 0x80n) return [...out, Number(rest)];
+      out.push(Number(rest & 0x7fn) | 0x80);
+    }
+  };
+  const length = BigInt(data.length);
+  const hash = varint(0xfedcba9876543210n);
+  const inner = [...(type === 0 ? [] : [8, type]), 0x12, ...varint(length), ...data, 0x18, ...hash];
+  const raw = [0x1a, ...varint(BigInt(inner.length)), ...inner];
+  const body = [8, ...varint(BigInt(minTime)), 0x10, ...varint(BigInt(maxTime)), ...raw];
+  return Uint8Array.from([0x12, ...varint(BigInt(body.length)), ...body]);
+}
+
+function seriesOf(counts: readonly number[]) {
+  const { chunks, times, values } = chunksOf(counts);
+  let at = 0;
+  const fields = chunks.map((chunk, i) => {
+    const from = at;
+    at += counts[i] as number;
+    return chunkField(times[from] as number, times[at - 1] as number, chunk);
+  });
+  return { fields, bytes: Buffer.concat(fields), times, values };
+}
+
+const free = () => undefined;
+
+test("a series' chunks as StoreAPI sends them become columns, those beside the range left out", () => {
+  const columns = new XorColumns();
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: 240 }), { minLength: 1, maxLength: 12 }),
+      fc.nat(3000),
+      fc.nat(3000),
+      (counts, a, b) => {
+        const { bytes, times, values } = seriesOf(counts);
+        const first = times[0] as number;
+        const mint = first + Math.min(a, b) * 15_000;
+        const maxt = first + Math.max(a, b) * 15_000;
+        let claimed = 0;
+        columns.clear();
+        expect(columns.appendSeries(bytes, mint, maxt, (samples) => (claimed += samples))).toBe(
+          true,
+        );
+        expect(columns.length).toBe(claimed);
+        const inside = (time: number) => time >= mint && time <= maxt;
+        const got = contents(columns);
+        const kept = got.times.flatMap((time, i) => (inside(time) ? [[time, got.values[i]]] : []));
+        const want = times.flatMap((time, i) => (inside(time) ? [[time, values[i]]] : []));
+        expect(kept).toEqual(want);
+      },
+    ),
+    { numRuns: 60 },
+  );
+  columns.release();
+});
+
+test("chunks that overlap, are of another encoding or laid out otherwise are left to others", () => {
+  const { fields, bytes, times } = seriesOf([3, 4]);
+  const columns = new XorColumns();
+  const take = (given: Uint8Array) => columns.appendSeries(given, 0, 2 ** 53, free);
+  const [one = new Uint8Array(0), two = new Uint8Array(0)] = fields;
+  expect(take(Buffer.concat([two, one]))).toBe(false);
+  expect(take(Buffer.concat([one, one]))).toBe(false);
+  expect(take(Buffer.concat([one, Uint8Array.of(0x1a, 0)]))).toBe(false);
+  const { chunks } = chunksOf([3]);
+  expect(take(chunkField(1, 2, chunks[0] as Uint8Array, 1))).toBe(false);
+  // The second chunk's times say that it is later than its samples are.
+  const late = chunkField(
+    (times[6] as number) + 1,
+    (times[6] as number) + 2,
+    chunks[0] as Uint8Array,
+  );
+  expect(take(Buffer.concat([bytes, late]))).toBe(false);
+  expect(columns.length).toBe(0);
+  for (let end = 1; end < one.length; end++) expect(take(one.subarray(0, end))).toBe(false);
+  expect(take(bytes)).toBe(true);
+  columns.release();
+});
+
+test("a chunk that claims more samples than it holds is an error before memory is taken", () => {
+  const columns = new XorColumns();
+  const claims = (data: Uint8Array) => () =>
+    columns.appendSeries(chunkField(1, 2, data), 0, 10, () => {
+      throw new Error("charged");
+    });
+  expect(claims(Uint8Array.of(0xff, 0xff, 1, 2, 3))).toThrow(XorChunkTruncatedError);
+  expect(claims(Uint8Array.of(1))).toThrow(XorChunkTruncatedError);
+  const { chunks } = chunksOf([20]);
+  const torn = (chunks[0] as Uint8Array).slice(0, -4);
+  expect(() => columns.appendSeries(chunkField(1, 2, torn), 0, 10, free)).toThrow(
+    XorChunkTruncatedError,
+  );
+  expect(columns.length).toBe(0);
+});

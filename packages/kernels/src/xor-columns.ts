@@ -45,6 +45,20 @@ const SCRATCH_BYTES = 1 << 16;
 /** Where chunks are copied to that lie elsewhere. */
 let scratch: KernelBytes | null = null;
 
+/** Good until the next call. */
+function inScratch(bytes: Uint8Array): KernelBytes {
+  if (scratch === null || scratch.bytes.length < bytes.length) {
+    scratch?.release();
+    scratch = null;
+    scratch = new KernelBytes(Math.max(bytes.length, SCRATCH_BYTES));
+  }
+  scratch.bytes.set(bytes);
+  return scratch;
+}
+
+/** What the kernel says of chunks that are for the general decoder. */
+const UNUSUAL = -1;
+
 export class XorColumns {
   #at = 0;
   #capacity = 0;
@@ -76,13 +90,38 @@ export class XorColumns {
 
   /** The same for a chunk that lies elsewhere. */
   appendBytes(chunk: Uint8Array): void {
-    if (scratch === null || scratch.bytes.length < chunk.length) {
-      scratch?.release();
-      scratch = null;
-      scratch = new KernelBytes(Math.max(chunk.length, SCRATCH_BYTES));
-    }
-    scratch.bytes.set(chunk);
-    this.append(scratch, 0, chunk.length);
+    this.append(inScratch(chunk), 0, chunk.length);
+  }
+
+  /**
+   * Decodes, behind what is there, those chunks of a series that overlap [mint, maxt] (in ms; what they hold beside it
+   * is decoded too).
+   *
+   * @param chunks `chunks` fields of StoreAPI's Series, one behind the other.
+   * @param charge Told before memory is taken how many samples the chunks claim to hold.
+   * @returns False when they are not all plain XOR chunks that follow each other in time: nothing is appended then.
+   * @throws {XorChunkTruncatedError} @throws {KernelMemoryError}
+   */
+  appendSeries(
+    chunks: Uint8Array,
+    mint: number,
+    maxt: number,
+    charge: (samples: number) => void,
+  ): boolean {
+    const from = inScratch(chunks).address(0);
+    const end = from + chunks.length;
+    const { exports } = kernel();
+    const claimed = exports.chunksClaimed(from, end, mint, maxt);
+    if (claimed === UNUSUAL) return false;
+    if (claimed < 0) throw new XorChunkTruncatedError(chunks.length);
+    charge(claimed);
+    this.#reserve(this.length + claimed);
+    const times = this.#at + this.length * 8;
+    const decoded = exports.chunksDecode(from, end, mint, maxt, times, times + this.#capacity * 8);
+    if (decoded === UNUSUAL) return false;
+    if (decoded < 0) throw new XorChunkTruncatedError(chunks.length);
+    this.length += decoded;
+    return true;
   }
 
   /** Puts samples that are decoded already behind what is there. */

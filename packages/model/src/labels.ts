@@ -34,6 +34,7 @@ export function compareStrings(a: string, b: string): number {
 
 /** Byte order of label sets: name, then value, pair by pair; the shorter first when one is a prefix. */
 export function compareLabels(a: Labels, b: Labels): number {
+  if (a === b) return 0;
   const shorter = a.length < b.length ? a.length : b.length;
   for (let i = 0; i < shorter; i++) {
     const x = a[i] as string;
@@ -44,6 +45,7 @@ export function compareLabels(a: Labels, b: Labels): number {
 }
 
 export function labelsEqual(a: Labels, b: Labels): boolean {
+  if (a === b) return true;
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;

@@ -1,3 +1,4 @@
+export { LabelTable } from "./label-table.ts";
 export { readLabel, readMatcher, writeLabels, writeMatchers } from "./labels.ts";
 export {
   decodeMetadataRequest,
@@ -37,6 +38,7 @@ export {
 } from "./store-requests.ts";
 export type {
   Aggregate,
+  EncodedSeries,
   OutgoingChunk,
   SeriesFrame,
   WireChunk,
@@ -47,6 +49,8 @@ export {
   batchFrame,
   chunkHash,
   claimedSamples,
+  decodeChunkFields,
+  decodeSeriesFrame,
   decodeSeriesResponse,
   NoWireEncodingError,
   warningFrame,

@@ -14,6 +14,7 @@ import {
   xxh64,
 } from "@torus/encoding";
 import { ChunkEncoding, type Labels } from "@torus/model";
+import { LabelTable } from "./label-table.ts";
 import { readLabel, varintSize, writeLabels } from "./labels.ts";
 import { MessageMalformedError, readFields, readInt64, writeInt64 } from "./wire.ts";
 
@@ -39,38 +40,119 @@ export type SeriesFrame = { series: WireSeries[]; warnings: string[] };
 
 /** @throws {MessageMalformedError} */
 export function decodeSeriesResponse(bytes: Uint8Array): SeriesFrame {
-  const out: SeriesFrame = { series: [], warnings: [] };
+  const { series, warnings } = decodeSeriesFrame(bytes, new LabelTable(0));
+  return {
+    series: series.map(({ labels, chunks }) => ({ labels, chunks: decodeChunkFields(chunks) })),
+    warnings,
+  };
+}
+
+/** A series whose chunks are left as they came: its `chunks` fields one behind the other, a view of the frame. */
+export type EncodedSeries = { labels: Labels; chunks: readonly Uint8Array[] };
+
+/**
+ * What one message of the stream says, with labels from `table` and chunks undecoded: `decodeChunkFields` reads them,
+ * or a kernel.
+ *
+ * @throws {MessageMalformedError}
+ */
+export function decodeSeriesFrame(
+  bytes: Uint8Array,
+  table: LabelTable,
+): { series: EncodedSeries[]; warnings: string[] } {
+  const series: EncodedSeries[] = [];
+  const warnings: string[] = [];
+  const add = (reader: ByteReader) => {
+    const size = reader.uvarint();
+    const from = reader.offset;
+    reader.skip(size);
+    series.push(encodedSeries(reader.bytes, from, reader.offset, table));
+  };
   readFields("SeriesResponse", bytes, (number, wire, reader) => {
     if (wire !== 2) return false;
-    if (number === 1) out.series.push(decodeSeries(reader.lengthPrefixed()));
-    else if (number === 2) out.warnings.push(reader.string());
+    if (number === 1) add(reader);
+    else if (number === 2) warnings.push(reader.string());
     else if (number === 4) {
       readFields("SeriesBatch", reader.lengthPrefixed(), (n, w, inner) => {
         if (n !== 1 || w !== 2) return false;
-        out.series.push(decodeSeries(inner.lengthPrefixed()));
+        add(inner);
         return true;
       });
     } else return false;
     return true;
   });
-  return out;
+  return { series, warnings };
 }
 
-function decodeSeries(bytes: Uint8Array): WireSeries {
+const NO_CHUNKS: readonly Uint8Array[] = [];
+
+/** The Series in [from, end): labels first, then chunks, as every sender writes it; any other is put in that order. */
+function encodedSeries(
+  bytes: Uint8Array,
+  from: number,
+  end: number,
+  table: LabelTable,
+): EncodedSeries {
+  const chunksFrom = fieldsEnd(bytes, 0x0a, from, end);
+  const chunksTo = fieldsEnd(bytes, 0x12, chunksFrom, end);
+  if (chunksTo !== end) return inOrder(bytes.subarray(from, end));
+  const labels = table.find(bytes, from, chunksFrom);
+  if (chunksFrom === end) return { labels, chunks: NO_CHUNKS };
+  return { labels, chunks: [bytes.subarray(chunksFrom, end)] };
+}
+
+/** Where the run of fields with this tag ends that begins at `at`. */
+function fieldsEnd(bytes: Uint8Array, tag: number, at: number, end: number): number {
+  for (;;) {
+    if (at >= end || bytes[at] !== tag) return at;
+    let p = at + 1;
+    let size = 0;
+    for (let factor = 1; ; factor *= 128) {
+      // What does not parse is told by the general way.
+      if (p >= end || factor > 2 ** 42) return at;
+      const byte = bytes[p++] as number;
+      size += (byte & 0x7f) * factor;
+      if (byte < 0x80) break;
+    }
+    if (size > end - p) return at;
+    at = p + size;
+  }
+}
+
+function inOrder(bytes: Uint8Array): EncodedSeries {
   const labels: string[] = [];
-  const chunks: WireChunk[] = [];
+  const out = new ByteWriter(bytes.length);
   readFields("Series", bytes, (number, wire, reader) => {
     if (wire !== 2 || number > 2) return false;
     if (number === 1) readLabel(reader.lengthPrefixed(), labels);
     else {
-      const aggrChunk = reader.lengthPrefixed();
-      const chunk = usualChunk(aggrChunk);
-      if (chunk === null) decodeAggrChunk(aggrChunk, chunks);
-      else chunks.push(chunk);
+      const chunk = reader.lengthPrefixed();
+      out.uvarint(0x12);
+      out.uvarint(chunk.length);
+      out.bytes(chunk);
     }
     return true;
   });
-  return { labels, chunks };
+  return { labels, chunks: out.length === 0 ? NO_CHUNKS : [out.copy()] };
+}
+
+/** The chunks of an `EncodedSeries`. @throws {MessageMalformedError} */
+export function decodeChunkFields(encoded: readonly Uint8Array[]): WireChunk[] {
+  const chunks: WireChunk[] = [];
+  for (const bytes of encoded) {
+    readFields("Series", bytes, (number, wire, reader) => {
+      if (wire !== 2 || number !== 2) return false;
+      readChunk(reader.lengthPrefixed(), chunks);
+      return true;
+    });
+  }
+  return chunks;
+}
+
+function readChunk(bytes: Uint8Array, chunks: WireChunk[]): void {
+  const chunk = usualChunk(bytes);
+  if (chunk === null) decodeAggrChunk(bytes, chunks);
+  else chunks.push(chunk);
 }
 
 /**

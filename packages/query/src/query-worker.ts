@@ -6,7 +6,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import type { Queryable } from "@torus/model";
 import type { GrpcClient } from "@torus/server";
-import { Endpoint, type EndpointState, openStoreClient, ProxyQueryable } from "@torus/store";
+import { Endpoint, type EndpointState, openSeriesClient, ProxyQueryable } from "@torus/store";
 import { apiError } from "./api-error.ts";
 import { ByteBudget, SharedBytes } from "./byte-budget.ts";
 import {
@@ -37,7 +37,7 @@ function send(message: FromThread, transfer: ArrayBuffer[] = []): void {
 function clientOf(state: EndpointState): GrpcClient {
   const { address, tls, generation } = state;
   const key = JSON.stringify([address, tls, generation]);
-  const client = clients.get(key)?.client ?? openStoreClient(state, settings.maxMessageBytes);
+  const client = clients.get(key)?.client ?? openSeriesClient(state, settings.maxMessageBytes);
   clients.delete(key);
   clients.set(key, { client, usedAtMs: Date.now() });
   return client;

@@ -6,6 +6,7 @@
  */
 
 import { availableParallelism } from "node:os";
+import { setFlagsFromString } from "node:v8";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { errorText, type Logger } from "@torus/server";
 import type { EndpointState } from "@torus/store";
@@ -46,6 +47,11 @@ const BASE_HEAP_MB = 192;
  * 0.36 to 0.54 CPU seconds with this and 0.47 to 0.67 with Node's default.
  */
 const YOUNG_MB = 64;
+/**
+ * Frames and columns lie outside of the heap and count with it: a thread whose heap began small marked all of it for
+ * each query. `sum by (job) (rate(x[5m]))` over a day of 230 series took 28 CPU ms with this and 47 without.
+ */
+const FIRST_HEAP_MB = 128;
 /** Parts that are given back at a time. */
 const CREDIT = WINDOW / 4;
 
@@ -235,6 +241,8 @@ export class WorkerPool {
     const heapMb = this.#options.heapMb ?? (settings.maxBytes === 0 ? undefined : bounded);
     const slot = this.#freeSlots.pop();
     if (slot === undefined) throw new Error("more query threads than ever may be");
+    // There is no resource limit for it; what it says holds for threads that are made from now on.
+    setFlagsFromString(`--initial-heap-size=${FIRST_HEAP_MB}`);
     const worker = openWorker(
       { settings, slots: this.#bytes.slots, slot },
       {

@@ -18,6 +18,11 @@ export {
 export { fanOutMetadata, type MetadataCall } from "./proxy/fan-out-metadata.ts";
 export { FanOutError, spareReplicas } from "./proxy/missing.ts";
 export { ProxyQueryable, type ProxyQueryOptions } from "./proxy/proxy-queryable.ts";
-export { type ClientTls, type EndpointSpec, openStoreClient } from "./proxy/store-client.ts";
+export {
+  type ClientTls,
+  type EndpointSpec,
+  openSeriesClient,
+  openStoreClient,
+} from "./proxy/store-client.ts";
 export { matchExternal, overlaps, type StoreSource } from "./source.ts";
 export { type SourcesWanted, type StoreServiceOptions, storeMethods } from "./store-service.ts";

@@ -36,6 +36,7 @@ import {
 import { type GrpcCall, GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
 import { withoutStartTimes } from "@torus/tsdb";
 import { AGGREGATE_ORDER, splitAggregates } from "./bucket/aggregates.ts";
+import { FRAME_BYTES_HEADER, frameSize } from "./frame-size.ts";
 import { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
 import { relabelSeries } from "./relabelled.ts";
 import { matchExternal, overlaps, type StoreSource } from "./source.ts";
@@ -60,8 +61,6 @@ export type StoreServiceOptions = {
 };
 
 const MAX_INT64 = 2 ** 63;
-/** A frame is sent when it holds this much, whatever number of series was asked for. */
-const FRAME_BYTES = 1 << 20;
 
 export function storeMethods(options: StoreServiceOptions): GrpcMethods {
   const guarded = <T>(run: () => T): T => {
@@ -189,6 +188,7 @@ async function* series(
     streams.push(abort ? aborting(stream) : warned(stream, warnings));
   }
   const frame = new ByteWriter(1 << 12);
+  const size = frameSize(call.metadata.get(FRAME_BYTES_HEADER), request.responseBatchSize);
   let count = 0;
   let total = 0;
   for await (const batch of mergeSeries(streams)) {
@@ -198,8 +198,8 @@ async function* series(
       count++;
       total++;
       const atLimit = request.limit > 0 && total >= request.limit;
-      if (count >= request.responseBatchSize || frame.length >= FRAME_BYTES || atLimit) {
-        yield request.responseBatchSize > 1 ? batchFrame(frame.written) : frame.copy();
+      if (count >= size.series || frame.length >= size.bytes || atLimit) {
+        yield size.series > 1 ? batchFrame(frame.written) : frame.copy();
         frame.reset();
         count = 0;
       }

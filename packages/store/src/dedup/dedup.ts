@@ -39,6 +39,11 @@ export function dedupReplicas(
   return algorithm === "chain" ? unionColumns(lists) : penaltyDedup(lists, COUNTER_LIFT.has(func));
 }
 
+/** The same for floats of one replica without overlaps: all of its columns. */
+export function dedupOne(columns: Columns, func: string): Columns {
+  return COUNTER_PASS.has(func) ? columnTotals(columns) : columns;
+}
+
 /** The same for replicas whose copies are already one each: columns within the wanted time range. */
 export function dedupColumns(
   replicas: readonly Columns[],

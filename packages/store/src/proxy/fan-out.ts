@@ -3,16 +3,16 @@
 import { compareLabels, compareStrings, type Matcher, withoutLabels } from "@torus/model";
 import {
   decodeLabelsResponse,
-  decodeSeriesResponse,
+  decodeSeriesFrame,
   encodeLabelsRequest,
   encodeSeriesRequest,
   type LabelsRequest,
+  LabelTable,
   PartialResponse,
-  type SeriesFrame,
   type SeriesRequest,
-  type WireChunk,
 } from "@torus/protocol";
 import { errorText } from "@torus/server";
+import { FRAME_BYTES_HEADER } from "../frame-size.ts";
 import { mergeSeries, type SeriesOf, type SeriesStream } from "../merge.ts";
 import { type Endpoint, mayHave } from "./endpoints.ts";
 import { Missing, type MissingOptions } from "./missing.ts";
@@ -26,8 +26,14 @@ export type FanOutCall = MissingOptions & {
   charge: (bytes: number) => void;
 };
 
-/** Of a series' labels and chunks as objects, beside the bytes of their frame. */
-const BYTES_OF_SERIES = 600;
+/** Of a series' objects, beside the bytes of their frame. */
+const BYTES_OF_SERIES = 300;
+
+/** What a message of a torus endpoint holds at least, if there is so much: large ones cost less on the way. */
+const FRAME_BYTES = String(256 << 10);
+
+/** The label sets that this thread saw of late. */
+const labelTable = new LabelTable(32 << 20);
 
 class ResponseTimeoutError extends Error {
   constructor(timeoutMs: number) {
@@ -36,12 +42,12 @@ class ResponseTimeoutError extends Error {
   }
 }
 
-/** Series of all endpoints in ascending label order, equal label sets in one. */
+/** Series of all endpoints in ascending label order, equal label sets in one, an element of `chunks` from each endpoint. */
 export function fanOutSeries(
   endpoints: readonly Endpoint[],
   request: SeriesRequest,
   call: FanOutCall,
-): SeriesStream<WireChunk> {
+): SeriesStream<Uint8Array> {
   const { minTime, maxTime, matchers } = request;
   const missing = new Missing(call);
   const asked = reachable(endpoints, { minTime, maxTime, matchers }, missing);
@@ -76,7 +82,7 @@ async function* endpointSeries(
   request: SeriesRequest,
   call: FanOutCall,
   missing: Missing,
-): AsyncGenerator<readonly SeriesOf<WireChunk>[]> {
+): AsyncGenerator<readonly SeriesOf<Uint8Array>[]> {
   const sorted = endpoint.info?.store?.supportsWithoutReplicaLabels === true;
   const without = new Set(request.withoutReplicaLabels);
   const body = encodeSeriesRequest({
@@ -99,13 +105,13 @@ async function* endpointSeries(
       call.responseTimeoutMs,
       endpoint.client.serverStream("/thanos.Store/Series", body, {
         timeoutMs: 0,
-        metadata: { "thanos-tenant": call.tenant },
+        metadata: { "thanos-tenant": call.tenant, [FRAME_BYTES_HEADER]: FRAME_BYTES },
         signal: call.signal,
       }),
     );
-    const all: SeriesOf<WireChunk>[] = [];
+    const all: SeriesOf<Uint8Array>[] = [];
     for await (const frame of frames) {
-      const { series, warnings }: SeriesFrame = decodeSeriesResponse(frame);
+      const { series, warnings } = decodeSeriesFrame(frame, labelTable);
       for (const warning of warnings) call.onWarning(`${endpoint.address}: ${warning}`);
       if (series.length === 0) continue;
       const bytes = frame.length + series.length * BYTES_OF_SERIES;
@@ -128,9 +134,9 @@ async function* endpointSeries(
 }
 
 function stripped(
-  series: readonly SeriesOf<WireChunk>[],
+  series: readonly SeriesOf<Uint8Array>[],
   without: ReadonlySet<string>,
-): SeriesOf<WireChunk>[] {
+): SeriesOf<Uint8Array>[] {
   const out = series.map(({ labels, chunks }) => ({
     labels: withoutLabels(labels, without),
     chunks,

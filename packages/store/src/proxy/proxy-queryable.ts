@@ -18,12 +18,19 @@ import {
 } from "@torus/model";
 import {
   claimedSamples,
+  decodeChunkFields,
   emptySeriesRequest,
   type LabelsRequest,
   type WireChunk,
 } from "@torus/protocol";
 import { type Columns, clip, NO_COLUMNS } from "../dedup/columns.ts";
-import { type DedupFunction, dedupColumns, dedupReplicas, mergeCopies } from "../dedup/dedup.ts";
+import {
+  type DedupFunction,
+  dedupColumns,
+  dedupOne,
+  dedupReplicas,
+  mergeCopies,
+} from "../dedup/dedup.ts";
 import type { SeriesOf } from "../merge.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { type FanOutCall, fanOutLabels, fanOutSeries } from "./fan-out.ts";
@@ -62,41 +69,13 @@ function decodedBytes(chunks: readonly WireChunk[]): number {
   return bytes;
 }
 
-/** Whether the chunks are floats that follow each other, as one source without copies sends them. */
-function isOneRun(chunks: readonly WireChunk[]): boolean {
-  let end = Number.NEGATIVE_INFINITY;
-  for (const { minTime, maxTime, encoding, aggregate } of chunks) {
-    if (encoding !== ChunkEncoding.XOR || aggregate !== "raw" || minTime <= end) return false;
-    end = maxTime;
-  }
-  return true;
-}
-
-/** The samples of such chunks in [mint, maxt], as views of `into`; null when a chunk reaches further back than it says. */
-function decodeRun(
-  chunks: readonly WireChunk[],
-  mint: number,
-  maxt: number,
-  into: XorColumns,
-): Columns | null {
-  into.clear();
-  for (const { minTime, maxTime, data } of chunks) {
-    if (maxTime < mint || minTime > maxt) continue;
-    const before = into.length;
-    into.appendBytes(data);
-    const { times } = into;
-    const reachesBack =
-      before > 0 &&
-      into.length > before &&
-      (times[before] as number) <= (times[before - 1] as number);
-    if (reachesBack) return null;
-  }
-  const { length } = into;
-  return clip(
-    { timestamps: into.timestamps(0, length), values: into.values(0, length), histograms: null },
-    mint,
-    maxt,
-  );
+function columnsIn(decoded: XorColumns): Columns {
+  const { length } = decoded;
+  return {
+    timestamps: decoded.timestamps(0, length),
+    values: decoded.values(0, length),
+    histograms: null,
+  };
 }
 
 export class ProxyQueryable implements Queryable {
@@ -139,10 +118,23 @@ export class ProxyQueryable implements Queryable {
     const { mint, maxt, skipChunks } = select;
     const { func } = select.hints;
     const chosen = dedup && replicaLabels.length > 0;
-    const columnsOf = (chunks: readonly WireChunk[], into: XorColumns): Columns => {
-      if (chosen) return dedupReplicas(chunks, mint, maxt, algorithm, func);
-      const run = isOneRun(chunks) ? decodeRun(chunks, mint, maxt, into) : null;
-      return run ?? mergeCopies(chunks, mint, maxt);
+    const columnsOf = (
+      encoded: readonly Uint8Array[],
+      into: XorColumns,
+      charge: (bytes: number) => void,
+    ): Columns => {
+      const [only] = encoded;
+      if (only !== undefined && encoded.length === 1) {
+        into.clear();
+        const plain = into.appendSeries(only, mint, maxt, (samples) => charge(samples * 16));
+        if (plain)
+          return clip(chosen ? dedupOne(columnsIn(into), func) : columnsIn(into), mint, maxt);
+      }
+      const chunks = decodeChunkFields(encoded);
+      charge(decodedBytes(chunks));
+      return chosen
+        ? dedupReplicas(chunks, mint, maxt, algorithm, func)
+        : mergeCopies(chunks, mint, maxt);
     };
     const reused = Array.from({ length: DECODED_BATCH }, () => new XorColumns());
     try {
@@ -152,12 +144,12 @@ export class ProxyQueryable implements Queryable {
           let bytes = 0;
           try {
             for (const { labels, chunks } of batch.slice(from, from + DECODED_BATCH)) {
-              const more = skipChunks ? 0 : decodedBytes(chunks);
-              bytes += more;
-              this.#charge(more);
               const columns = skipChunks
                 ? NO_COLUMNS
-                : columnsOf(chunks, reused[out.length] as XorColumns);
+                : columnsOf(chunks, reused[out.length] as XorColumns, (more) => {
+                    bytes += more;
+                    this.#charge(more);
+                  });
               if (skipChunks || columns.timestamps.length > 0) {
                 out.push({ labels, ...columns, startTimestamps: null });
               }
@@ -197,7 +189,8 @@ export class ProxyQueryable implements Queryable {
     const replicas = new Set(replicaLabels);
     const all: (Columns & { labels: SeriesColumns["labels"] })[] = [];
     for await (const batch of this.#series(select, ringReplicaLabels)) {
-      for (const { labels, chunks } of batch) {
+      for (const { labels, chunks: encoded } of batch) {
+        const chunks = decodeChunkFields(encoded);
         charge(labels.length * BYTES_OF_LABEL + (select.skipChunks ? 0 : decodedBytes(chunks)));
         const columns = select.skipChunks
           ? NO_COLUMNS
@@ -234,7 +227,7 @@ export class ProxyQueryable implements Queryable {
   #series(
     select: SeriesSelect,
     without: readonly string[],
-  ): AsyncIterable<readonly SeriesOf<WireChunk>[]> {
+  ): AsyncIterable<readonly SeriesOf<Uint8Array>[]> {
     const { hints } = select;
     return fanOutSeries(
       this.#options.endpoints,
