@@ -17,7 +17,7 @@ export {
   refsSeenSince,
 } from "./series-refs";
 export { numberPowers, writeSamples } from "./number-text";
-export { chunksClaimed, chunksDecode } from "./series-chunks";
+export { chunksClaimed, chunksDecode, chunksOfSeries, chunkWrite } from "./series-chunks";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";
 export { walkErrorAt, walkPosition, walkRequest } from "./walk";
 export { seriesPushChunk } from "./xor";

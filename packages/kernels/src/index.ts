@@ -1,6 +1,7 @@
 export { crc32c, xxh64 } from "./checksums.ts";
 export { Kernel, KernelMemoryError, kernel, SLACK_BYTES } from "./load.ts";
 export { SAMPLE_TEXTS, sampleTexts } from "./number-text.ts";
+export { ChunkFields, type SeriesAt } from "./series-chunks.ts";
 export {
   entryHash,
   type FoundSeries,

@@ -42,6 +42,26 @@ export type KernelExports = {
     times: number,
     values: number,
   ): number;
+  chunkWrite(
+    to: number,
+    minTime: number,
+    maxTime: number,
+    type: number,
+    at: number,
+    length: number,
+  ): number;
+  chunksOfSeries(
+    series: number,
+    newest: number,
+    samples: number,
+    lastTime: number,
+    floor: number,
+    mint: number,
+    maxt: number,
+    after: number,
+    to: number,
+    end: number,
+  ): number;
   seedHash(low: number, high: number): void;
   headNew(chunkRangeMs: number, firstRef: number, seriesLimit: number): number;
   headFree(head: number): void;

@@ -45,8 +45,8 @@ const SCRATCH_BYTES = 1 << 16;
 /** Where chunks are copied to that lie elsewhere. */
 let scratch: KernelBytes | null = null;
 
-/** Good until the next call. */
-function inScratch(bytes: Uint8Array): KernelBytes {
+/** A copy of the bytes, good until the next call. */
+export function inScratch(bytes: Uint8Array): KernelBytes {
   if (scratch === null || scratch.bytes.length < bytes.length) {
     scratch?.release();
     scratch = null;

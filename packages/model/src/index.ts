@@ -48,6 +48,7 @@ export type {
   ChunkQueryable,
   ChunkSelect,
   ChunkSeries,
+  EncodedSeries,
   LabelSelect,
   Queryable,
   SelectHints,

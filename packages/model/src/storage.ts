@@ -39,6 +39,13 @@ export type ChunkSeries = {
   chunks: readonly Chunk[];
 };
 
+/** A series whose chunks are written as fields of StoreAPI's Series already. */
+export type EncodedSeries = {
+  labels: Labels;
+  /** Runs of `chunks` fields, each in time order; an element from each source. Good until the next batch. */
+  chunks: readonly Uint8Array[];
+};
+
 export type ChunkSelect = {
   mint: number;
   maxt: number;
@@ -63,6 +70,8 @@ export type LabelSelect = {
 export interface ChunkQueryable {
   /** Chunks that overlap [mint, maxt]; they may reach beyond it. */
   selectChunks(select: ChunkSelect): AsyncIterable<readonly ChunkSeries[]>;
+  /** The same, ready to be sent, from whoever has a quicker way to it. `skipChunks` is not looked at. */
+  selectEncoded?(select: ChunkSelect): AsyncIterable<readonly EncodedSeries[]>;
   /** Ascending in byte order. */
   labelNames(select: LabelSelect): Promise<string[]>;
   /** Ascending in byte order. */

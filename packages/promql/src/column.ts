@@ -49,13 +49,27 @@ export function columnBytes({ labels, present, histograms }: Column): number {
 
 const metadataLabels: ReadonlySet<string> = new Set([METRIC_NAME, "__type__", "__unit__"]);
 
+/** What was made of label sets: storage gives the same array when a series comes again. */
+const unnamed = new WeakMap<Labels, Labels>();
+const keys = new WeakMap<Labels, string>();
+
 export function dropMetadata(labels: Labels): Labels {
-  return withoutLabels(labels, metadataLabels);
+  let out = unnamed.get(labels);
+  if (out === undefined) {
+    out = withoutLabels(labels, metadataLabels);
+    unnamed.set(labels, out);
+  }
+  return out;
 }
 
 /** A string that two label sets share when and only when they are equal. */
 export function labelsKey(labels: Labels): string {
-  return labels.join("\u0000");
+  let key = keys.get(labels);
+  if (key === undefined) {
+    key = labels.join("\u0000");
+    keys.set(labels, key);
+  }
+  return key;
 }
 
 /** `{__name__="up", job="node"}`, as Prometheus' errors show label sets. */

@@ -38,7 +38,6 @@ export {
 } from "./store-requests.ts";
 export type {
   Aggregate,
-  EncodedSeries,
   OutgoingChunk,
   SeriesFrame,
   WireChunk,
@@ -46,15 +45,15 @@ export type {
 } from "./store-series.ts";
 export {
   AGGREGATES,
-  batchFrame,
   chunkHash,
   claimedSamples,
   decodeChunkFields,
   decodeSeriesFrame,
   decodeSeriesResponse,
   NoWireEncodingError,
+  SeriesMessage,
+  sortedChunkFields,
   warningFrame,
-  writeSeries,
 } from "./store-series.ts";
 export {
   boolField,

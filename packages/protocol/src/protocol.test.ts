@@ -1,11 +1,10 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { ByteWriter, snappyDecode } from "@torus/encoding";
+import { snappyDecode } from "@torus/encoding";
 import { MatcherRegexError } from "@torus/model";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  batchFrame,
   decodeInfo,
   decodeLabelsRequest,
   decodeLabelsResponse,
@@ -17,7 +16,7 @@ import {
   encodeSeriesRequest,
   encodeWriteRequest,
   MessageMalformedError,
-  writeSeries,
+  SeriesMessage,
 } from "./index.ts";
 
 const GOLDEN = path.join(import.meta.dirname, "../../../test/golden/wire");
@@ -91,10 +90,9 @@ test.each(named(calls, "/thanos.Store/Series"))(
         chunks.every(({ aggregate }) => aggregate === "raw"),
       );
       if (!raw || DOWNSAMPLED.has(call.name)) continue;
-      const out = new ByteWriter();
-      for (const { labels, chunks } of frame.series) writeSeries(out, labels, chunks);
-      const again = given.startsWith("22") ? batchFrame(out.copy()) : out.copy();
-      expect(hex(again)).toBe(given);
+      const out = new SeriesMessage(given.startsWith("22"));
+      for (const { labels, chunks } of frame.series) out.add(labels, chunks);
+      expect(hex(out.take())).toBe(given);
     }
   },
 );

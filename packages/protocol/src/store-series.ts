@@ -13,7 +13,7 @@ import {
   VarintOverflowError,
   xxh64,
 } from "@torus/encoding";
-import { ChunkEncoding, type Labels } from "@torus/model";
+import { ChunkEncoding, type EncodedSeries, type Labels } from "@torus/model";
 import { LabelTable } from "./label-table.ts";
 import { readLabel, varintSize, writeLabels } from "./labels.ts";
 import { MessageMalformedError, readFields, readInt64, writeInt64 } from "./wire.ts";
@@ -46,9 +46,6 @@ export function decodeSeriesResponse(bytes: Uint8Array): SeriesFrame {
     warnings,
   };
 }
-
-/** A series whose chunks are left as they came: its `chunks` fields one behind the other, a view of the frame. */
-export type EncodedSeries = { labels: Labels; chunks: readonly Uint8Array[] };
 
 /**
  * What one message of the stream says, with labels from `table` and chunks undecoded: `decodeChunkFields` reads them,
@@ -242,22 +239,121 @@ export type OutgoingChunk = Pick<WireChunk, "minTime" | "maxTime" | "encoding" |
   parts?: readonly Pick<WireChunk, "aggregate" | "encoding" | "data">[];
 };
 
-/** Appends a Series field with its chunks, hashes included, as field 1 of whatever `out` holds. */
-export function writeSeries(
-  out: ByteWriter,
-  labels: Labels,
-  chunks: readonly OutgoingChunk[],
-): void {
-  const body = scratch;
-  body.reset();
-  writeLabels(body, 1, labels);
-  for (const chunk of chunks) writeAggrChunk(body, chunk);
-  out.uvarint(0x0a);
-  out.uvarint(body.length);
-  out.bytes(body.written);
+/** Of a message's tags and lengths in front of its series. */
+const HEADER_BYTES = 6;
+const FIRST_BYTES = 4096;
+
+/** The bytes of label sets, which are the same arrays when series come again. */
+const labelFields = new WeakMap<Labels, Uint8Array>();
+
+function keptFields(labels: Labels): Uint8Array {
+  let bytes = labelFields.get(labels);
+  if (bytes === undefined) {
+    scratch.reset();
+    writeLabels(scratch, 1, labels);
+    bytes = scratch.copy();
+    labelFields.set(labels, bytes);
+  }
+  return bytes;
 }
 
-const scratch = new ByteWriter(1 << 16);
+/** One message of the stream while it is written: as a batch of series, or as a single one. */
+export class SeriesMessage {
+  readonly #isBatch: boolean;
+  #buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
+  #length = HEADER_BYTES;
+  /** Series in it. */
+  count = 0;
+
+  constructor(isBatch: boolean) {
+    this.#isBatch = isBatch;
+  }
+
+  /** In bytes. */
+  get length(): number {
+    return this.#length - HEADER_BYTES;
+  }
+
+  /** @throws {NoWireEncodingError} */
+  add(labels: Labels, chunks: readonly OutgoingChunk[]): void {
+    body.reset();
+    for (const chunk of chunks) writeAggrChunk(body, chunk);
+    scratch.reset();
+    writeLabels(scratch, 1, labels);
+    this.#add(scratch.written, [body.written]);
+  }
+
+  /**
+   * @param labels Whose bytes are kept as long as this array lives.
+   * @param chunks Runs of `chunks` fields.
+   */
+  addEncoded(labels: Labels, chunks: readonly Uint8Array[]): void {
+    this.#add(keptFields(labels), chunks);
+  }
+
+  #add(fields: Uint8Array, chunks: readonly Uint8Array[]): void {
+    let size = fields.length;
+    for (const run of chunks) size += run.length;
+    this.#reserve(size + HEADER_BYTES);
+    this.#header(0x0a, size, this.#length);
+    this.#length += 1 + varintSize(size);
+    this.#put(fields);
+    for (const run of chunks) this.#put(run);
+    this.count++;
+  }
+
+  #put(bytes: Uint8Array): void {
+    this.#buffer.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  #header(tag: number, size: number, at: number): void {
+    this.#buffer[at++] = tag;
+    let rest = size;
+    for (; rest >= 0x80; rest >>>= 7) this.#buffer[at++] = (rest & 0x7f) | 0x80;
+    this.#buffer[at] = rest;
+  }
+
+  #reserve(more: number): void {
+    const needed = this.#length + more;
+    if (needed <= this.#buffer.length) return;
+    const wider = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 4));
+    wider.set(this.#buffer.subarray(0, this.#length));
+    this.#buffer = wider;
+  }
+
+  /**
+   * The message; what is added next begins another.
+   * @param reuse Whether that one may be written over this.
+   */
+  take(reuse = false): Uint8Array {
+    let from = HEADER_BYTES;
+    if (this.#isBatch) {
+      const { length } = this;
+      from -= 1 + varintSize(length);
+      this.#header(0x22, length, from);
+    }
+    const message = this.#buffer.subarray(from, this.#length);
+    if (!reuse) {
+      this.#buffer = Buffer.allocUnsafeSlow(this.#isBatch ? this.#buffer.length : FIRST_BYTES);
+    }
+    this.#length = HEADER_BYTES;
+    this.count = 0;
+    return message;
+  }
+}
+
+/** Runs of `chunks` fields as one, in order of time. */
+export function sortedChunkFields(runs: readonly Uint8Array[]): Uint8Array {
+  const chunks = decodeChunkFields(runs);
+  chunks.sort((a, b) => a.minTime - b.minTime || a.maxTime - b.maxTime);
+  const out = new ByteWriter(runs.reduce((sum, run) => sum + run.length, 0));
+  for (const chunk of chunks) writeAggrChunk(out, chunk);
+  return out.copy();
+}
+
+const body = new ByteWriter(1 << 16);
+const scratch = new ByteWriter(1 << 10);
 const times = new ByteWriter(32);
 
 function writeAggrChunk(
@@ -341,15 +437,6 @@ function hashSize(hash: bigint): number {
   let size = 1;
   for (let rest = hash >> 7n; rest > 0n; rest >>= 7n) size++;
   return size;
-}
-
-/** A message of the stream that holds several series: what `writeSeries` wrote, as a batch. */
-export function batchFrame(series: Uint8Array): Uint8Array {
-  const out = new ByteWriter(series.length + 8);
-  out.uvarint(0x22);
-  out.uvarint(series.length);
-  out.bytes(series);
-  return out.copy();
 }
 
 export function warningFrame(text: string): Uint8Array {

@@ -59,11 +59,7 @@ class Parts {
   /** What was written so far, together with `text`, which may be of any length and content. */
   text(text: string): void {
     const size = Buffer.byteLength(text);
-    if (this.#length + size > this.#buffer.length - RESERVE) {
-      const larger = Buffer.allocUnsafe(this.#length + size + PART_BYTES);
-      this.#buffer.copy(larger, 0, 0, this.#length);
-      this.#buffer = larger;
-    }
+    if (this.#length + size > this.#buffer.length - RESERVE) this.#widen(size);
     this.#length += this.#buffer.write(text, this.#length, "utf8");
   }
 
@@ -71,6 +67,18 @@ class Parts {
   bytes(bytes: Uint8Array): void {
     this.#buffer.set(bytes, this.#length);
     this.#length += bytes.length;
+  }
+
+  /** Bytes of any length. */
+  long(bytes: Uint8Array): void {
+    if (this.#length + bytes.length > this.#buffer.length - RESERVE) this.#widen(bytes.length);
+    this.bytes(bytes);
+  }
+
+  #widen(more: number): void {
+    const larger = Buffer.allocUnsafe(this.#length + more + PART_BYTES);
+    this.#buffer.copy(larger, 0, 0, this.#length);
+    this.#buffer = larger;
   }
 
   /** One byte less. */
@@ -90,7 +98,19 @@ class Parts {
   }
 }
 
-function metricJson(labels: Labels): string {
+/** Of label sets that come again, which are the same arrays then. */
+const metricTexts = new WeakMap<Labels, Buffer>();
+
+function metricJson(labels: Labels): Buffer {
+  let text = metricTexts.get(labels);
+  if (text === undefined) {
+    text = Buffer.from(metricText(labels));
+    metricTexts.set(labels, text);
+  }
+  return text;
+}
+
+function metricText(labels: Labels): string {
   const pairs: string[] = [];
   for (let i = 0; i < labels.length; i += 2) {
     pairs.push(`${labelString(labels[i] as string)}:${labelString(labels[i + 1] as string)}`);
@@ -111,8 +131,9 @@ function histogramJson(histogram: Histogram): string {
 function* vector(out: Parts, series: readonly ResultSeries[]): Generator<Buffer> {
   let first = true;
   for (const { labels, timestamps, values, histograms } of series) {
-    out.text(`${first ? "" : ","}${metricJson(labels)}`);
+    if (!first) out.ascii(",");
     first = false;
+    out.long(metricJson(labels));
     const time = timeText(timestamps[0] as number);
     const histogram = histograms?.[0];
     if (histogram === undefined)
@@ -125,8 +146,9 @@ function* vector(out: Parts, series: readonly ResultSeries[]): Generator<Buffer>
 function* matrix(out: Parts, series: readonly ResultSeries[]): Generator<Buffer> {
   let first = true;
   for (const { labels, timestamps, values, histograms } of series) {
-    out.text(`${first ? "" : ","}${metricJson(labels)}`);
+    if (!first) out.ascii(",");
     first = false;
+    out.long(metricJson(labels));
     if (histograms === null) {
       yield* points(out, timestamps, values);
       continue;

@@ -33,6 +33,7 @@ export {
   type GrpcMethod,
   type GrpcMethods,
   GrpcStatus,
+  REUSABLE_BYTES,
   type ServerStreamHandler,
   type UnaryHandler,
 } from "./grpc/service.ts";

@@ -8,7 +8,7 @@
  * source's series are collected and sorted.
  */
 
-import { compareLabels, type Labels, mergeLabels, withoutLabels } from "@torus/model";
+import { compareLabels, type Labels, labelsEqual, mergeLabels, withoutLabels } from "@torus/model";
 import type { SeriesOf, SeriesStream } from "./merge.ts";
 
 export type Relabelling = {
@@ -17,11 +17,29 @@ export type Relabelling = {
   without: ReadonlySet<string>;
   /** Some series may themselves have a label of `without` or `external`. */
   touchesOwnLabels: boolean;
+  /** A label set that comes again is the same array; what becomes of it is remembered then. */
+  isStable: boolean;
 };
 
+/** What lasts of a series' chunks, which may be good until the next batch only. */
+export type Lasting<C> = (chunks: readonly C[]) => readonly C[];
+
+/** What became of label sets that come again, by the labels that were put in last. */
+const remembered = new WeakMap<Labels, { added: Labels; merged: Labels }>();
+
+function mergedWith(labels: Labels, added: Labels): Labels {
+  const known = remembered.get(labels);
+  if (known !== undefined && labelsEqual(known.added, added)) return known.merged;
+  const merged = mergeLabels(labels, added);
+  remembered.set(labels, { added, merged });
+  return merged;
+}
+
+/** Label sets that come out are all different. */
 export async function* relabelSeries<C>(
   series: SeriesStream<C>,
-  { external, without, touchesOwnLabels }: Relabelling,
+  { external, without, touchesOwnLabels, isStable }: Relabelling,
+  lasting: Lasting<C>,
 ): AsyncGenerator<readonly SeriesOf<C>[]> {
   const added = withoutLabels(external, without);
   if (added.length === 0 && !touchesOwnLabels) {
@@ -32,12 +50,14 @@ export async function* relabelSeries<C>(
     const all: SeriesOf<C>[] = [];
     for await (const batch of series) {
       for (const { labels, chunks } of batch) {
-        all.push({ labels: mergeLabels(withoutLabels(labels, without), added), chunks });
+        const merged = mergeLabels(withoutLabels(labels, without), added);
+        all.push({ labels: merged, chunks: lasting(chunks) });
       }
     }
-    yield* batches(all.sort(byLabels));
+    yield* batches(united(all.sort(byLabels)));
     return;
   }
+  const merge = isStable ? mergedWith : mergeLabels;
   let held: SeriesOf<C>[] = [];
   let first: Labels = [];
   for await (const batch of series) {
@@ -49,11 +69,23 @@ export async function* relabelSeries<C>(
         held = [];
       }
       if (held.length === 0) first = labels;
-      held.push({ labels: mergeLabels(labels, added), chunks });
+      held.push({ labels: merge(labels, added), chunks });
     }
+    held = held.map(({ labels, chunks }) => ({ labels, chunks: lasting(chunks) }));
     if (out.length > 0) yield out;
   }
   if (held.length > 0) yield held.sort(byLabels);
+}
+
+/** Series that stand side by side with equal labels in one. */
+function united<C>(sorted: readonly SeriesOf<C>[]): SeriesOf<C>[] {
+  const out: SeriesOf<C>[] = [];
+  for (const { labels, chunks } of sorted) {
+    const last = out.at(-1);
+    if (last === undefined || !labelsEqual(last.labels, labels)) out.push({ labels, chunks });
+    else out[out.length - 1] = { labels, chunks: [...last.chunks, ...chunks] };
+  }
+  return out;
 }
 
 function byLabels(a: { labels: Labels }, b: { labels: Labels }): number {

@@ -5,17 +5,8 @@
  * warnings or ABORTED as the caller asks.
  */
 
-import { ByteWriter, xxh64 } from "@torus/encoding";
+import { compareStrings, type Labels, MatcherRegexError } from "@torus/model";
 import {
-  type Chunk,
-  ChunkEncoding,
-  compareStrings,
-  type Labels,
-  MatcherRegexError,
-} from "@torus/model";
-import {
-  AGGREGATES,
-  batchFrame,
   decodeLabelsRequest,
   decodeMetadataRequest,
   decodeSeriesRequest,
@@ -26,19 +17,10 @@ import {
   METRIC_METADATA,
   MessageMalformedError,
   type MetricMetadata,
-  type OutgoingChunk,
   PartialResponse,
-  type SeriesRequest,
-  type ShardInfo,
-  warningFrame,
-  writeSeries,
 } from "@torus/protocol";
 import { type GrpcCall, GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
-import { withoutStartTimes } from "@torus/tsdb";
-import { AGGREGATE_ORDER, splitAggregates } from "./bucket/aggregates.ts";
-import { FRAME_BYTES_HEADER, frameSize } from "./frame-size.ts";
-import { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
-import { relabelSeries } from "./relabelled.ts";
+import { messageOf, seriesAnswer } from "./series-answer.ts";
 import { matchExternal, overlaps, type StoreSource } from "./source.ts";
 
 /** Milliseconds, mint and maxt inclusive; the coarsest resolution wanted, 0 for raw samples only. */
@@ -95,7 +77,7 @@ export function storeMethods(options: StoreServiceOptions): GrpcMethods {
         guarded(() => {
           const request = decodeSeriesRequest(message);
           const { minTime: mint, maxTime: maxt, maxResolutionWindow: maxResolutionMs } = request;
-          return series(options.sources({ mint, maxt, maxResolutionMs }), request, call);
+          return seriesAnswer(options.sources({ mint, maxt, maxResolutionMs }), request, call);
         }),
     },
     "/thanos.Store/LabelNames": {
@@ -162,168 +144,6 @@ function info({ componentType, sources, openEnded, metadata }: StoreServiceOptio
       tsdbInfos,
     },
   });
-}
-
-async function* series(
-  sources: readonly StoreSource[],
-  request: SeriesRequest,
-  call: GrpcCall,
-): AsyncGenerator<Uint8Array> {
-  if (request.matchers.length === 0) {
-    throw new GrpcError(
-      GrpcStatus.INVALID_ARGUMENT,
-      "no matchers specified (excluding selector labels)",
-    );
-  }
-  const without = new Set(request.withoutReplicaLabels);
-  const warnings: string[] = [];
-  const abort =
-    request.partialResponseDisabled || request.partialResponseStrategy === PartialResponse.ABORT;
-  const streams: SeriesStream<Chunk>[] = [];
-  for (const source of sources) {
-    if (!overlaps(source, request.minTime, request.maxTime)) continue;
-    const matchers = matchExternal(source.labels, request.matchers);
-    if (matchers === null) continue;
-    const stream = sourceSeries(source, request, matchers, without, call);
-    streams.push(abort ? aborting(stream) : warned(stream, warnings));
-  }
-  const frame = new ByteWriter(1 << 12);
-  const size = frameSize(call.metadata.get(FRAME_BYTES_HEADER), request.responseBatchSize);
-  let count = 0;
-  let total = 0;
-  for await (const batch of mergeSeries(streams)) {
-    for (const { labels, chunks } of batch) {
-      if (request.shardInfo !== null && !inShard(labels, request.shardInfo)) continue;
-      writeSeries(frame, labels, withAggregates(inTimeOrder(chunks), request.aggregates));
-      count++;
-      total++;
-      const atLimit = request.limit > 0 && total >= request.limit;
-      if (count >= size.series || frame.length >= size.bytes || atLimit) {
-        yield size.series > 1 ? batchFrame(frame.written) : frame.copy();
-        frame.reset();
-        count = 0;
-      }
-      if (atLimit) return;
-    }
-  }
-  if (count > 0) yield batchFrame(frame.written);
-  for (const warning of warnings) yield warningFrame(warning);
-}
-
-async function* sourceSeries(
-  source: StoreSource,
-  request: SeriesRequest,
-  matchers: SeriesRequest["matchers"],
-  without: ReadonlySet<string>,
-  call: GrpcCall,
-): AsyncGenerator<readonly SeriesOf<Chunk>[]> {
-  if (matchers.length === 0) {
-    throw new GrpcError(
-      GrpcStatus.INVALID_ARGUMENT,
-      "no matchers specified (excluding external labels)",
-    );
-  }
-  const range = { mint: request.minTime, maxt: request.maxTime, signal: call.signal };
-  // One more look at the names decides between streaming and sorting all in memory.
-  const own = new Set(await source.queryable.labelNames({ ...range, matchers: [], limit: 0 }));
-  const touchesOwnLabels =
-    [...without].some((name) => own.has(name)) ||
-    source.labels.some((name, i) => i % 2 === 0 && own.has(name));
-  const found = source.queryable.selectChunks({
-    ...range,
-    matchers,
-    skipChunks: request.skipChunks,
-    // Before sorting, sharding and merging, nobody knows which series are the first.
-    limit: touchesOwnLabels || request.shardInfo !== null ? 0 : request.limit,
-  });
-  yield* relabelSeries(found, { external: source.labels, without, touchesOwnLabels });
-}
-
-/** A stream whose failure ends that stream only, and is told at the end. */
-async function* warned<T>(stream: AsyncIterable<T>, warnings: string[]): AsyncGenerator<T> {
-  try {
-    yield* stream;
-  } catch (error) {
-    warnings.push(messageOf(error));
-  }
-}
-
-async function* aborting<T>(stream: AsyncIterable<T>): AsyncGenerator<T> {
-  try {
-    yield* stream;
-  } catch (error) {
-    if (error instanceof GrpcError) throw error;
-    throw new GrpcError(GrpcStatus.ABORTED, messageOf(error), { cause: error });
-  }
-}
-
-function messageOf(error: unknown): string {
-  if (error instanceof GrpcError) {
-    const name =
-      Object.entries(GrpcStatus).find(([, code]) => code === error.code)?.[0] ?? "UNKNOWN";
-    return `rpc error: code = ${goCodeName(name)} desc = ${error.message}`;
-  }
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** INVALID_ARGUMENT as Go prints it: InvalidArgument. */
-function goCodeName(name: string): string {
-  return name
-    .split("_")
-    .map((word) => word.charAt(0) + word.slice(1).toLowerCase())
-    .join("");
-}
-
-/** The chunks of several sources, as one reader wants them. */
-function inTimeOrder(chunks: readonly Chunk[]): readonly Chunk[] {
-  for (let i = 1; i < chunks.length; i++) {
-    const a = chunks[i - 1] as Chunk;
-    const b = chunks[i] as Chunk;
-    if (a.minTime > b.minTime)
-      return [...chunks].sort((x, y) => x.minTime - y.minTime || x.maxTime - y.maxTime);
-  }
-  return chunks;
-}
-
-/** Chunks of aggregates as the aggregates that were asked for; other chunks as they are. */
-function withAggregates(
-  chunks: readonly Chunk[],
-  wanted: readonly number[],
-): readonly OutgoingChunk[] {
-  if (!chunks.some(({ encoding }) => encoding > ChunkEncoding.FLOAT_HISTOGRAM)) return chunks;
-  return chunks.map((chunk): OutgoingChunk => {
-    // StoreAPI has no number for encodings with start timestamps.
-    if (chunk.encoding !== ChunkEncoding.AGGREGATE) return withoutStartTimes(chunk);
-    const split = splitAggregates(chunk.data);
-    const parts = AGGREGATE_ORDER.flatMap((aggregate) => {
-      const part = split[aggregate];
-      const isWanted = wanted.includes(AGGREGATES.indexOf(aggregate));
-      return part === undefined || !isWanted ? [] : [{ aggregate, ...part }];
-    });
-    return { ...chunk, parts };
-  });
-}
-
-const SEPARATOR = Uint8Array.of(0xff);
-
-/** XXH64 of the chosen labels, name ff value ff each, modulo the number of shards. */
-function inShard(
-  labels: Labels,
-  { shardIndex, totalShards, by, labels: chosen }: ShardInfo,
-): boolean {
-  if (totalShards < 2) return true;
-  const names = new Set(chosen);
-  const parts: Uint8Array[] = [];
-  for (let i = 0; i < labels.length; i += 2) {
-    if (names.has(labels[i] as string) !== by) continue;
-    parts.push(
-      Buffer.from(labels[i] as string),
-      SEPARATOR,
-      Buffer.from(labels[i + 1] as string),
-      SEPARATOR,
-    );
-  }
-  return Number(xxh64(Buffer.concat(parts)) % BigInt(totalShards)) === shardIndex;
 }
 
 /** The union of what each source answers; the failure of one is a warning or the end. */

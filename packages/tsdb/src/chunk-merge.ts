@@ -6,6 +6,7 @@ import {
   type ChunkSeries,
   compareLabels,
   compareStrings,
+  type EncodedSeries,
   type LabelSelect,
 } from "@torus/model";
 
@@ -57,10 +58,15 @@ class Cursor {
 
 export class MergedChunks implements ChunkQueryable {
   readonly #sources: () => readonly ChunkQueryable[];
+  readonly selectEncoded?: (select: ChunkSelect) => AsyncIterable<readonly EncodedSeries[]>;
 
   /** `sources` is called once for each read, and decides what the read sees. */
-  constructor(sources: () => readonly ChunkQueryable[]) {
+  constructor(
+    sources: () => readonly ChunkQueryable[],
+    encoded?: (select: ChunkSelect) => AsyncIterable<readonly EncodedSeries[]>,
+  ) {
     this.#sources = sources;
+    if (encoded !== undefined) this.selectEncoded = encoded;
   }
 
   async *selectChunks(select: ChunkSelect): AsyncGenerator<readonly ChunkSeries[]> {

@@ -13,18 +13,22 @@ import {
 import { BlockReader } from "./block/block-reader.ts";
 import type { TsdbBlockMeta } from "./block/meta.ts";
 import { deleteBlock } from "./block/write-block.ts";
+import { BlockSeries } from "./data-dir/block-series.ts";
 import type { LogLine } from "./db-replay.ts";
+import { keptSeries } from "./kept-series.ts";
 
 const READER_POLL_MS = 20;
 
 /** A block with a count of those who read it: it is not deleted under them. */
 export class HeldBlock implements ChunkQueryable {
   readonly reader: BlockReader;
+  readonly series: BlockSeries;
   readonly sizeBytes: number;
   readers = 0;
 
   constructor(dir: string) {
     this.reader = new BlockReader(dir);
+    this.series = new BlockSeries(this.reader, keptSeries);
     this.sizeBytes = sizeOf(dir);
   }
 
@@ -130,6 +134,7 @@ export class BlockSet {
   }
 
   #setSorted(blocks: HeldBlock[]): void {
+    for (const block of this.#blocks) if (!blocks.includes(block)) block.series.release();
     this.#blocks = blocks.sort((a, b) => a.reader.meta.minTime - b.reader.meta.minTime);
   }
 
@@ -158,7 +163,7 @@ export class BlockSet {
     return this.#blocks.map(({ reader }) => reader);
   }
 
-  get sources(): readonly ChunkQueryable[] {
+  get sources(): readonly HeldBlock[] {
     return this.#blocks;
   }
 
@@ -189,6 +194,7 @@ export class BlockSet {
     this.#blocks = this.#blocks.filter((block) => !doomed.includes(block));
     for (const block of doomed) {
       while (block.readers > 0) await sleep(READER_POLL_MS);
+      block.series.release();
       deleteBlock(block.reader.dir);
       const { minTime, maxTime, ulid } = block.reader.meta;
       this.#log("info", "block deleted", { block: ulid, minTime, maxTime });

@@ -26,6 +26,7 @@ import { LateLog } from "./db-late-log.ts";
 import { forgetStored } from "./db-late-stored.ts";
 import { lockDirectory } from "./db-lock.ts";
 import { type LogLine, replayLog } from "./db-replay.ts";
+import { encodedSeries } from "./encoded-series.ts";
 import { files } from "./files.ts";
 import type { AppendCounts } from "./head/append.ts";
 import type { ClosedRange } from "./head/close-range.ts";
@@ -104,11 +105,10 @@ export class Tsdb {
     this.replayed = replayed;
     this.#aliases = aliases;
     this.#unlock = unlock;
-    this.#queryable = new MergedChunks(() => [
-      ...this.#blocks.sources,
-      this.#head,
-      this.#head.late,
-    ]);
+    this.#queryable = new MergedChunks(
+      () => [...this.#blocks.sources, this.#head, this.#head.late],
+      (select) => encodedSeries(this.#blocks.sources, this.#head, select),
+    );
   }
 
   /**

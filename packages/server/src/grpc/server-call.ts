@@ -14,7 +14,7 @@ import { acceptedEncodings, decompress, type SnappyFrameDecoder } from "./compre
 import { type Frame, FrameReader, writeFrame } from "./framing.ts";
 import { parseTimeout, readMetadata, statusTrailers } from "./metadata.ts";
 import type { MethodMetrics } from "./server-metrics.ts";
-import { GrpcError, type GrpcMethod, GrpcStatus } from "./service.ts";
+import { GrpcError, type GrpcMethod, GrpcStatus, REUSABLE_BYTES } from "./service.ts";
 
 /** What a Buffer costs besides its bytes: a request in frames of one byte is held to the limit too. */
 const CHUNK_OVERHEAD = 256;
@@ -253,7 +253,8 @@ export class ServerCall {
     for await (const message of messages) {
       // Leaving the loop runs the handler's `finally`.
       if (this.#finished) return;
-      if (!this.#send(message)) await this.#drained();
+      const hasRoom = this.#send(message);
+      if (!hasRoom || message.length >= REUSABLE_BYTES) await this.#drained();
     }
     // An empty stream has headers of its own too: some clients take trailers alone for an error.
     if (!this.#finished && !this.#stream.headersSent && !this.#stream.destroyed) {

@@ -53,13 +53,19 @@ export type GrpcCall = {
   peer: string;
 };
 
+/** Above what a stream takes without having to wait for its peer. */
+export const REUSABLE_BYTES = 128 << 10;
+
 /** `request` is valid until the returned promise settles; the answer belongs to the server once returned. */
 export type UnaryHandler = (
   request: Uint8Array,
   call: GrpcCall,
 ) => Uint8Array | Promise<Uint8Array>;
 
-/** Each yielded message belongs to the server. The server pulls the next one only when the socket took the last. */
+/**
+ * Each yielded message belongs to the server; one of `REUSABLE_BYTES` or more only until the next is asked for, which
+ * is when the socket took it.
+ */
 export type ServerStreamHandler = (
   request: Uint8Array,
   call: GrpcCall,

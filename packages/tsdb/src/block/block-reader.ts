@@ -173,7 +173,7 @@ export class BlockReader implements ChunkQueryable {
 }
 
 /** The chunk without samples that were deleted; null when none is left. */
-function withoutDeleted(chunk: Chunk, deleted: readonly Interval[]): Chunk | null {
+export function withoutDeleted(chunk: Chunk, deleted: readonly Interval[]): Chunk | null {
   const { minTime, maxTime } = chunk;
   const inside = deleted.filter(({ mint, maxt }) => mint <= maxTime && maxt >= minTime);
   if (inside.length === 0) return chunk;

@@ -6,57 +6,75 @@
 import type { Labels, Matcher } from "@torus/model";
 import type { BlockReader } from "../block/block-reader.ts";
 import type { IndexReader } from "../block/index-reader.ts";
+import type { IndexedChunk } from "../block/index-writer.ts";
 import type { Interval } from "../block/tombstones.ts";
+import type { KeptSeries } from "../kept-series.ts";
 import { postingsForMatchers } from "../postings.ts";
 
-export type BlockChunks = {
-  labels: Labels;
-  /** Of each chunk, ascending. */
-  minTimes: Float64Array;
-  maxTimes: Float64Array;
-  refs: Float64Array;
-  deleted: readonly Interval[];
-  /** 1 for each chunk whose checksum was found right: files of blocks do not change. */
-  verified: Uint8Array;
-};
+/** Where chunks stand, of many series in a few arrays: an object a series would cost the garbage collector more. */
+export class ChunkPlaces {
+  /** Of each chunk minTime and maxTime in ms, and its reference. */
+  #places = new Float64Array(3 * 64);
+  #verified = new Uint8Array(64);
+  #count = 0;
 
-/** Series whose places are kept, over all blocks of a directory; about 300 bytes each. */
-const MAX_KEPT = 500_000;
-/** Of indexes; those beyond are left to the garbage collector between uses. */
-const MAX_INDEX_BYTES = 256 << 20;
-
-/** What the blocks of a directory share: equal label sets as one array, which merging compares by identity. */
-export class KeptSeries {
-  readonly #byKey = new Map<string, Labels>();
-  #kept = 0;
-  #indexBytes = 0;
-
-  one(labels: Labels): Labels {
-    const key = JSON.stringify(labels);
-    const known = this.#byKey.get(key);
-    if (known !== undefined) return known;
-    if (this.#byKey.size < MAX_KEPT) this.#byKey.set(key, labels);
-    return labels;
+  /** The number of the chunk that was added. */
+  add({ minTime, maxTime, ref }: IndexedChunk): number {
+    const i = this.#count++;
+    if (i === this.#verified.length) {
+      const places = new Float64Array(this.#places.length * 2);
+      const verified = new Uint8Array(this.#verified.length * 2);
+      places.set(this.#places);
+      verified.set(this.#verified);
+      this.#places = places;
+      this.#verified = verified;
+    }
+    this.#places[3 * i] = minTime;
+    this.#places[3 * i + 1] = maxTime;
+    this.#places[3 * i + 2] = ref;
+    return i;
   }
 
-  /** Whether one more series may be kept. */
-  admits(): boolean {
-    if (this.#kept === MAX_KEPT) return false;
-    this.#kept++;
-    return true;
+  get count(): number {
+    return this.#count;
   }
 
-  admitsIndex(sizeBytes: number): boolean {
-    if (this.#indexBytes + sizeBytes > MAX_INDEX_BYTES) return false;
-    this.#indexBytes += sizeBytes;
-    return true;
+  minTime(chunk: number): number {
+    return this.#places[3 * chunk] as number;
+  }
+
+  maxTime(chunk: number): number {
+    return this.#places[3 * chunk + 1] as number;
+  }
+
+  ref(chunk: number): number {
+    return this.#places[3 * chunk + 2] as number;
+  }
+
+  /** Whether the checksum was found right: files of blocks do not change. */
+  isVerified(chunk: number): boolean {
+    return this.#verified[chunk] === 1;
+  }
+
+  setVerified(chunk: number): void {
+    this.#verified[chunk] = 1;
   }
 }
+
+/** A series' chunks, ascending: those of `places` from `first` to before `end`. */
+export type BlockChunks = {
+  labels: Labels;
+  places: ChunkPlaces;
+  first: number;
+  end: number;
+  deleted: readonly Interval[];
+};
 
 export class BlockSeries {
   readonly block: BlockReader;
   readonly #kept: KeptSeries;
   readonly #byId = new Map<number, BlockChunks>();
+  #places = new ChunkPlaces();
   #keptIndex: IndexReader | null = null;
 
   constructor(block: BlockReader, kept: KeptSeries) {
@@ -81,15 +99,26 @@ export class BlockSeries {
     const known = this.#byId.get(id);
     if (known !== undefined) return known;
     const { labels, chunks } = this.#index().series(id);
+    const isKept = this.#kept.admits();
+    const places = isKept ? this.#places : new ChunkPlaces();
+    const first = places.count;
+    for (const chunk of chunks) places.add(chunk);
     const out: BlockChunks = {
       labels: this.#kept.one(labels),
-      minTimes: Float64Array.from(chunks, ({ minTime }) => minTime),
-      maxTimes: Float64Array.from(chunks, ({ maxTime }) => maxTime),
-      refs: Float64Array.from(chunks, ({ ref }) => ref),
+      places,
+      first,
+      end: places.count,
       deleted: this.block.deleted(id),
-      verified: new Uint8Array(chunks.length),
     };
-    if (this.#kept.admits()) this.#byId.set(id, out);
+    if (isKept) this.#byId.set(id, out);
     return out;
+  }
+
+  /** Lets go of what is kept; it is read again when it is needed. */
+  release(): void {
+    this.#kept.giveBack(this.#byId.size, this.#keptIndex?.bytes.length ?? 0);
+    this.#byId.clear();
+    this.#places = new ChunkPlaces();
+    this.#keptIndex = null;
   }
 }

@@ -22,7 +22,8 @@ import {
 import { MergedChunks } from "../chunk-merge.ts";
 import type { StoredSamples } from "../chunkenc/samples.ts";
 import { toModelHistogram } from "../chunkenc/stored-histogram.ts";
-import { type BlockChunks, BlockSeries, KeptSeries } from "./block-series.ts";
+import { KeptSeries } from "../kept-series.ts";
+import { type BlockChunks, BlockSeries } from "./block-series.ts";
 import { ChunkWindows } from "./chunk-windows.ts";
 import type { DataDirectory } from "./data-directory.ts";
 import { HeadColumns, type HeadSeries } from "./head-columns.ts";
@@ -167,9 +168,13 @@ const NO_SAMPLES = {
 
 /** The series without samples, where it has any in the range by its chunks' times. */
 function named(series: Gathered, mint: number, maxt: number): SeriesColumns | null {
-  const inBlocks = series.cursors.some(({ at }) =>
-    at?.minTimes.some((minTime, i) => minTime <= maxt && (at.maxTimes[i] as number) >= mint),
-  );
+  const inBlocks = series.cursors.some(({ at }) => {
+    const { places, first, end } = at as BlockChunks;
+    for (let i = first; i < end; i++) {
+      if (places.minTime(i) <= maxt && places.maxTime(i) >= mint) return true;
+    }
+    return false;
+  });
   if (!inBlocks && series.head?.hasSamples(mint, maxt) !== true) return null;
   return { labels: series.labels, ...NO_SAMPLES };
 }
@@ -184,16 +189,17 @@ function ofFloats(
   into.clear();
   let end = Number.NEGATIVE_INFINITY;
   for (const { at, windows } of cursors) {
-    const { minTimes, maxTimes, refs, deleted, verified } = at as BlockChunks;
+    const { places, first, end: last, deleted } = at as BlockChunks;
     if (deleted.length > 0) return undefined;
-    for (let i = 0; i < refs.length; i++) {
-      const minTime = minTimes[i] as number;
-      if ((maxTimes[i] as number) < mint) continue;
+    for (let i = first; i < last; i++) {
+      const minTime = places.minTime(i);
+      const maxTime = places.maxTime(i);
+      if (maxTime < mint) continue;
       if (minTime > maxt) break;
       if (minTime <= end) return undefined;
-      end = maxTimes[i] as number;
-      windows.find(refs[i] as number, verified[i] === 1);
-      verified[i] = 1;
+      end = maxTime;
+      windows.find(places.ref(i), places.isVerified(i));
+      places.setVerified(i);
       if (windows.encoding !== ChunkEncoding.XOR) return undefined;
       into.append(windows.bytes, windows.offset, windows.length);
     }
@@ -261,13 +267,13 @@ function merged(
 ): SeriesColumns | null {
   const runs: StoredSamples[] = [];
   for (const { at, windows } of cursors) {
-    const { minTimes, maxTimes, refs, deleted } = at as BlockChunks;
+    const { places, first, end, deleted } = at as BlockChunks;
     const chunks: Chunk[] = [];
-    for (const [i, ref] of refs.entries()) {
-      const minTime = minTimes[i] as number;
-      const maxTime = maxTimes[i] as number;
+    for (let i = first; i < end; i++) {
+      const minTime = places.minTime(i);
+      const maxTime = places.maxTime(i);
       if (maxTime < mint || minTime > maxt) continue;
-      windows.find(ref, false);
+      windows.find(places.ref(i), false);
       chunks.push({
         minTime,
         maxTime,

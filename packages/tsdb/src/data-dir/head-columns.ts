@@ -3,7 +3,7 @@
 import { compareLabels, type Labels, labelValue, type Matcher } from "@torus/model";
 import type { Interval } from "../block/tombstones.ts";
 import type { StoredSamples } from "../chunkenc/samples.ts";
-import type { KeptSeries } from "./block-series.ts";
+import type { KeptSeries } from "../kept-series.ts";
 import type { OfflineHead, OfflineSeries } from "./offline-head.ts";
 
 /** Milliseconds, ascending, and values; both as long. */

@@ -79,6 +79,7 @@ function removeSeries(state: HeadState, dead: [ref: number, series: number][]): 
   for (const address of state.index.removeSeries(refs, pairs)) {
     exports.headRemovePair(state.address, address);
   }
+  state.keptLabels.forget();
   state.seriesRemoved += dead.length;
   return [...refs];
 }

@@ -12,7 +12,7 @@ import { type ClosedRange, closeRange } from "./close-range.ts";
 import { truncateHead } from "./gc.ts";
 import type { LateSamples } from "./late-samples.ts";
 import { NumberedSeries } from "./numbered-series.ts";
-import { HeadReader } from "./read.ts";
+import { type HeadMark, HeadReader } from "./read.ts";
 import type { RecordLog } from "./record-log.ts";
 import { Replay } from "./replay.ts";
 import { HeadState } from "./state.ts";
@@ -120,6 +120,10 @@ export class Head implements ChunkQueryable {
 
   selectChunks(select: ChunkSelect): AsyncIterable<readonly ChunkSeries[]> {
     return this.#reader.selectChunks(select);
+  }
+  /** See `HeadReader.mark`. */
+  mark(select: ChunkSelect): HeadMark | null {
+    return this.#reader.mark(select);
   }
   labelNames(select: LabelSelect): Promise<string[]> {
     return this.#reader.labelNames(select);

@@ -7,12 +7,15 @@
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { ChunkFields } from "@torus/kernels";
 import {
+  type Chunk,
   type ChunkQueryable,
   type ChunkSelect,
   type ChunkSeries,
   compareStrings,
   type LabelSelect,
+  type Labels,
 } from "@torus/model";
 import { postingsForMatchers } from "../postings.ts";
 import { intersect } from "./postings.ts";
@@ -22,6 +25,7 @@ import {
   hasSample,
   isHistogramSeries,
   lastTime,
+  type MemoryChunk,
   newestClosedFrom,
   openSamples,
   type SeriesMark,
@@ -50,49 +54,16 @@ export class HeadReader implements ChunkQueryable {
   }
 
   async *#batches(select: ChunkSelect, reader: HeadRead): AsyncGenerator<readonly ChunkSeries[]> {
-    const { kernel: k, readFloor: floor } = this.#state;
-    const refs = postingsForMatchers(this.#state.index, select.matchers);
-    const series = refs
-      .map((ref) => this.#state.table.get(ref))
-      // What ends before the floor may be freed while this read goes on.
-      .filter((address) => hasSample(k, address) && lastTime(k, address) >= floor);
-    const closed = new Uint32Array(series.length);
-    const open = new Uint16Array(series.length);
-    const last = new Float64Array(series.length);
-    const histograms = new Map<number, SeriesMark["histogram"]>();
-    for (let i = 0; i < series.length; i++) {
-      const address = series[i] as number;
-      closed[i] = newestClosedFrom(k, address, floor);
-      open[i] = openSamples(k, address);
-      last[i] = lastTime(k, address);
-      if (isHistogramSeries(k, address)) histograms.set(i, this.#state.histograms.mark(address));
-    }
-    const order = await this.#state.order(series);
-    if (this.#state.closed) throw new HeadClosedError();
+    const mark = new HeadMark(this.#state, select, reader);
+    await mark.sort();
     let batch: ChunkSeries[] = [];
     let given = 0;
-    for (const i of order) {
-      const address = series[i] as number;
-      const mark = {
-        newestClosed: closed[i] as number,
-        openSamples: open[i] as number,
-        lastTime: last[i] as number,
-        histogram: histograms.get(i) ?? null,
-      };
-      const chunks = chunksAt(k, address, mark, floor).filter(
-        (chunk) => chunk.maxTime >= Math.max(select.mint, floor) && chunk.minTime <= select.maxt,
-      );
+    for (let i = 0; i < mark.count; i++) {
+      const chunks = mark.chunks(i);
       if (chunks.length === 0) continue;
       batch.push({
-        labels: this.#state.labelsOf(address),
-        chunks: select.skipChunks
-          ? []
-          : chunks.map((chunk) => ({
-              minTime: chunk.minTime,
-              maxTime: chunk.maxTime,
-              encoding: chunk.encoding,
-              data: copyChunk(k, chunk),
-            })),
+        labels: mark.labels(i),
+        chunks: select.skipChunks ? [] : chunks.map(mark.copy),
       });
       if (++given === select.limit) break;
       if (batch.length === BATCH_SERIES) {
@@ -100,12 +71,23 @@ export class HeadReader implements ChunkQueryable {
         yield batch;
         // Reading memory never waits, so without this a long read would hold up every request.
         await nextTurn();
-        if (this.#state.closed) throw new HeadClosedError();
-        if (reader.expired) throw new HeadReadExpiredError();
+        mark.check();
         batch = [];
       }
     }
     if (batch.length > 0) yield batch;
+  }
+
+  /**
+   * The series that match, as they are at the moment of this call; null when none can have a sample in the range. To
+   * be closed. The caller gives way to others now and then, and calls `check` after it did.
+   */
+  mark(select: ChunkSelect): HeadMark | null {
+    const state = this.#state;
+    if (select.maxt < state.minTime || select.mint > state.maxTime) return null;
+    const reader: HeadRead = { expired: false };
+    state.readers.add(reader);
+    return new HeadMark(state, select, reader);
   }
 
   labelNames(select: LabelSelect): Promise<string[]> {
@@ -142,6 +124,111 @@ export class HeadReader implements ChunkQueryable {
     return postingsForMatchers(this.#state.index, select.matchers).filter((ref) =>
       hasSample(k, table.get(ref)),
     );
+  }
+}
+
+/** What a read sees of the head: the matching series and how far each had come. */
+export class HeadMark {
+  readonly #state: HeadState;
+  readonly #select: ChunkSelect;
+  readonly #reader: HeadRead;
+  readonly #floor: number;
+  readonly #series: Uint32Array;
+  readonly #closed: Uint32Array;
+  readonly #open: Uint16Array;
+  readonly #last: Float64Array;
+  readonly #histograms = new Map<number, SeriesMark["histogram"]>();
+  #order: Uint32Array = new Uint32Array(0);
+
+  constructor(state: HeadState, select: ChunkSelect, reader: HeadRead) {
+    this.#state = state;
+    this.#select = select;
+    this.#reader = reader;
+    const { kernel: k, readFloor: floor } = state;
+    this.#floor = floor;
+    const refs = postingsForMatchers(state.index, select.matchers);
+    const series = refs
+      .map((ref) => state.table.get(ref))
+      // What ends before the floor may be freed while this read goes on.
+      .filter((address) => hasSample(k, address) && lastTime(k, address) >= floor);
+    this.#series = series;
+    this.#closed = new Uint32Array(series.length);
+    this.#open = new Uint16Array(series.length);
+    this.#last = new Float64Array(series.length);
+    for (let i = 0; i < series.length; i++) {
+      const address = series[i] as number;
+      this.#closed[i] = newestClosedFrom(k, address, floor);
+      this.#open[i] = openSamples(k, address);
+      this.#last[i] = lastTime(k, address);
+      if (isHistogramSeries(k, address)) this.#histograms.set(i, state.histograms.mark(address));
+    }
+  }
+
+  /** Before any series is asked for. Index 0 is then the first by labels. @throws {HeadClosedError} */
+  async sort(): Promise<void> {
+    this.#order = await this.#state.order(this.#series);
+    this.check();
+  }
+
+  get count(): number {
+    return this.#order.length;
+  }
+
+  /** After others had their turn. @throws {HeadClosedError} @throws {HeadReadExpiredError} */
+  check(): void {
+    if (this.#state.closed) throw new HeadClosedError();
+    if (this.#reader.expired) throw new HeadReadExpiredError();
+  }
+
+  /** The same array each time, as long as it is remembered. */
+  labels(index: number): Labels {
+    return this.#state.keptLabels.of(this.#series[this.#order[index] as number] as number);
+  }
+
+  /** Ascending; those that overlap the range. */
+  chunks(index: number): MemoryChunk[] {
+    const { mint, maxt } = this.#select;
+    const i = this.#order[index] as number;
+    const from = Math.max(mint, this.#floor);
+    const mark = {
+      newestClosed: this.#closed[i] as number,
+      openSamples: this.#open[i] as number,
+      lastTime: this.#last[i] as number,
+      histogram: this.#histograms.get(i) ?? null,
+    };
+    return chunksAt(this.#state.kernel, this.#series[i] as number, mark, this.#floor).filter(
+      (chunk) => chunk.maxTime >= from && chunk.minTime <= maxt,
+    );
+  }
+
+  readonly copy = (chunk: MemoryChunk): Chunk => ({
+    minTime: chunk.minTime,
+    maxTime: chunk.maxTime,
+    encoding: chunk.encoding,
+    data: copyChunk(this.#state.kernel, chunk),
+  });
+
+  /** Appends the same chunks to `fields`; false when they are not all XOR chunks that begin after `after`. */
+  write(index: number, fields: ChunkFields, after: number): boolean {
+    const { mint, maxt } = this.#select;
+    const i = this.#order[index] as number;
+    if (this.#histograms.has(i)) return false;
+    return fields.appendSeries(
+      {
+        series: this.#series[i] as number,
+        newestClosed: this.#closed[i] as number,
+        openSamples: this.#open[i] as number,
+        lastTime: this.#last[i] as number,
+      },
+      this.#floor,
+      mint,
+      maxt,
+      after,
+    );
+  }
+
+  close(): void {
+    this.#state.readers.delete(this.#reader);
   }
 }
 

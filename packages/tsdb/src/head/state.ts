@@ -3,6 +3,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Kernel, kernel } from "@torus/kernels";
 import type { Labels } from "@torus/model";
+import { HeadLabels } from "./head-labels.ts";
 import { OpenHistograms } from "./histograms.ts";
 import { LateSamples } from "./late-samples.ts";
 import { LabelIndex } from "./postings.ts";
@@ -91,6 +92,8 @@ export class HeadState {
   readonly index = new LabelIndex();
   readonly table = new SeriesTable();
   readonly histograms: OpenHistograms;
+  /** Labels of series that were read, by address. */
+  readonly keptLabels = new HeadLabels((series) => this.labelsOf(series));
   readonly late = new LateSamples(this.index, (ref) => this.labelsOf(this.table.get(ref)));
   /** Times of samples in memory, in ms; Infinity and -Infinity when there is none. */
   minTime = Number.POSITIVE_INFINITY;
@@ -216,6 +219,7 @@ export class HeadState {
   /** Gives all memory back; the state is not used again. */
   free(): void {
     this.closed = true;
+    this.keptLabels.forget();
     const { exports } = this.kernel;
     for (const [, series] of this.table.entries()) exports.headRemove(this.address, series);
     exports.headFree(this.address);

@@ -1,0 +1,194 @@
+/** Series as they are sent, against the chunks that every other reader gets. */
+
+import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { ByteReader, xxh64 } from "@torus/encoding";
+import { type Chunk, type ChunkSelect, Matcher } from "@torus/model";
+import fc from "fast-check";
+import { afterAll, afterEach, expect, test } from "vitest";
+import { withoutStartTimes } from "./chunkenc/chunk-samples.ts";
+import { Tsdb } from "./db.ts";
+import { type TestSeries, walkedRequest } from "./head/test-requests.ts";
+
+const GOLDEN = path.join(import.meta.dirname, "../../../test/golden/tsdb/db");
+const HOUR = 3_600_000;
+const START = 1_700_000_000_000 - (1_700_000_000_000 % (2 * HOUR));
+
+const scratch = mkdtempSync(path.join(tmpdir(), "torus-encoded-"));
+const open: Tsdb[] = [];
+afterEach(async () => {
+  for (const db of open.splice(0)) await db.close();
+});
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+async function openDb(dir: string): Promise<Tsdb> {
+  const db = await Tsdb.open({
+    dir,
+    blockDurationMs: 2 * HOUR,
+    retentionMs: 0,
+    maxBytes: 0,
+    outOfOrderWindowMs: 2 * HOUR,
+    walCompression: "none",
+    seriesLimit: 0,
+    now: () => START + 1000 * HOUR,
+    log: () => undefined,
+  });
+  open.push(db);
+  return db;
+}
+
+function append(db: Tsdb, series: TestSeries[]): void {
+  const request = walkedRequest(series);
+  db.append(request, null);
+  request.release();
+}
+
+/** The chunks of `chunks` fields as StoreAPI's messages define them. */
+function parse(fields: Uint8Array): Chunk[] {
+  const out: Chunk[] = [];
+  for (const reader = new ByteReader(fields); reader.remaining > 0; ) {
+    expect(reader.u8()).toBe(0x12);
+    const chunk = new ByteReader(reader.lengthPrefixed());
+    const numbers = new Map<number, bigint>();
+    let raw = new Uint8Array(0);
+    while (chunk.remaining > 0) {
+      const tag = chunk.u8();
+      if (tag === 0x1a) raw = Uint8Array.from(chunk.lengthPrefixed());
+      else numbers.set(tag, BigInt.asIntN(64, chunk.uvarintBig()));
+    }
+    const inner = new ByteReader(raw);
+    let type = 0;
+    let data = new Uint8Array(0);
+    let hash = 0n;
+    while (inner.remaining > 0) {
+      const tag = inner.u8();
+      if (tag === 0x08) type = inner.u8();
+      else if (tag === 0x12) data = Uint8Array.from(inner.lengthPrefixed());
+      else hash = inner.uvarintBig();
+    }
+    expect(hash).toBe(xxh64(data));
+    out.push({
+      minTime: Number(numbers.get(0x08) ?? 0n),
+      maxTime: Number(numbers.get(0x10) ?? 0n),
+      encoding: (type + 1) as Chunk["encoding"],
+      data,
+    });
+  }
+  return out;
+}
+
+type Shown = { labels: readonly string[]; chunks: [from: number, to: number, bytes: string][] };
+const shown = ({ minTime, maxTime, encoding, data }: Chunk): Shown["chunks"][number] => [
+  minTime,
+  maxTime,
+  `${encoding} ${Buffer.from(data).toString("hex")}`,
+];
+
+async function encoded(db: Tsdb, select: ChunkSelect): Promise<Shown[]> {
+  const out: Shown[] = [];
+  for await (const batch of db.queryable().selectEncoded?.(select) ?? []) {
+    for (const { labels, chunks } of batch) {
+      out.push({ labels, chunks: chunks.flatMap((run) => parse(run).map(shown)) });
+    }
+  }
+  return out;
+}
+
+async function plain(db: Tsdb, select: ChunkSelect): Promise<Shown[]> {
+  const out: Shown[] = [];
+  for await (const batch of db.queryable().selectChunks(select)) {
+    for (const { labels, chunks } of batch) {
+      out.push({ labels, chunks: chunks.map((chunk) => shown(withoutStartTimes(chunk))) });
+    }
+  }
+  return out;
+}
+
+function selectOf(mint: number, maxt: number, limit = 0, name = ".*"): ChunkSelect {
+  return {
+    mint,
+    maxt,
+    matchers: [new Matcher("=~", "__name__", name)],
+    skipChunks: false,
+    limit,
+    signal: new AbortController().signal,
+  };
+}
+
+const names = readdirSync(GOLDEN).filter((name) => !name.endsWith(".json"));
+
+test.each(names)("what is sent of %s is what is read of it", async (name) => {
+  const dir = path.join(scratch, name);
+  cpSync(path.join(GOLDEN, name), dir, { recursive: true });
+  const db = await openDb(dir);
+  const all = selectOf(0, 2 ** 50);
+  const want = await plain(db, all);
+  expect(want.length).toBeGreaterThan(0);
+  expect(await encoded(db, all)).toEqual(want);
+  // What was kept by the first is right for the second.
+  expect(await encoded(db, all)).toEqual(want);
+});
+
+test("whatever is appended, late or cut: any range and limit gives the same chunks", async () => {
+  const dir = path.join(scratch, "random");
+  const db = await openDb(dir);
+  const seriesOf = (i: number, from: number, count: number, stepMs: number): TestSeries => ({
+    labels: ["__name__", i % 3 === 0 ? "up" : "down", "i", String(i)],
+    samples: Array.from({ length: count }, (_, n) => [from + n * stepMs, Math.sin(n * i)] as const),
+  });
+  for (let hour = 0; hour < 9; hour++) {
+    const all = Array.from({ length: 40 }, (_, i) =>
+      seriesOf(i, START + hour * HOUR + i, i % 7 === hour ? 1 : 120, 29_000),
+    );
+    append(db, all);
+    // Late ones of some series, into what is in the head.
+    if (hour % 3 === 2) append(db, [seriesOf(5, START + hour * HOUR - 90_001, 7, 1000)]);
+    if (hour === 4 || hour === 6) await db.compactHead();
+  }
+  append(db, [{ labels: ["__name__", "up", "i", "late"], samples: [[START + 9 * HOUR, 1]] }]);
+  append(db, [{ labels: ["__name__", "up", "i", "late"], samples: [[START + 8.5 * HOUR, 2]] }]);
+  const offset = fc.integer({ min: -HOUR, max: 10 * HOUR });
+  await fc.assert(
+    fc.asyncProperty(
+      offset,
+      offset,
+      fc.constantFrom(0, 0, 1, 17),
+      fc.constantFrom(".*", "up"),
+      async (a, b, limit, name) => {
+        const select = selectOf(START + Math.min(a, b), START + Math.max(a, b), limit, name);
+        expect(await encoded(db, select)).toEqual(await plain(db, select));
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test("appends and a cut in the middle of a read change nothing of what it gives", async () => {
+  const db = await openDb(path.join(scratch, "meanwhile"));
+  const seriesAt = (from: number, count: number): TestSeries[] =>
+    Array.from({ length: 1500 }, (_, i) => ({
+      labels: ["__name__", "x", "i", String(i).padStart(4, "0")],
+      samples: Array.from({ length: count }, (_, n) => [from + n * 60_000, i + n] as const),
+    }));
+  for (let part = 0; part < 4; part++) append(db, seriesAt(START + part * HOUR, 60));
+  const select = selectOf(START, START + 4 * HOUR);
+  const want = await plain(db, select);
+  const got: Shown[] = [];
+  let batches = 0;
+  let cut: Promise<unknown> = Promise.resolve();
+  for await (const batch of db.queryable().selectEncoded?.(select) ?? []) {
+    for (const { labels, chunks } of batch) {
+      got.push({ labels, chunks: chunks.flatMap((run) => parse(run).map(shown)) });
+    }
+    if (batches++ === 0) {
+      append(db, seriesAt(START + 4 * HOUR, 60));
+      cut = db.compactHead();
+    }
+  }
+  await cut;
+  expect(batches).toBeGreaterThan(2);
+  expect(got).toEqual(want);
+  const after = selectOf(START, START + 5 * HOUR);
+  expect(await encoded(db, after)).toEqual(await plain(db, after));
+});
