@@ -206,6 +206,7 @@ export function registerTenantMetrics(registry: Registry, tenants: Tenants): voi
       this.reset();
       for (const { name: tenant, db } of tenants.list()) {
         this.inc({ tenant, type: "float" }, db.head.lateAppended);
+        this.inc({ tenant, type: "histogram" }, db.head.lateHistogramsAppended);
       }
     },
   });

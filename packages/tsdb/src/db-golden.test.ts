@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Matcher } from "@torus/model";
 import { afterAll, expect, test } from "vitest";
-import { formatValue, seriesNotation } from "./chunkenc/notation.ts";
+import { seriesNotation } from "./chunkenc/notation.ts";
+import { doubleOf } from "./chunkenc/samples.ts";
+import { type StoredHistogram, toModelHistogram } from "./chunkenc/stored-histogram.ts";
 import { mergeRuns, runsOfChunks } from "./data-dir/runs.ts";
 import { Tsdb } from "./db.ts";
 import { type TestSeries, walkedRequest } from "./head/test-requests.ts";
@@ -31,17 +33,18 @@ function openDb(dir: string, said: string[]): Promise<Tsdb> {
   });
 }
 
-type FloatSample = [time: number, value: string];
 type Series = { labels: [string, string][]; samples: unknown[] };
 
-/** Of series of floats; start timestamps are not kept in our head. */
-function floatsOf(series: readonly Series[]): [labels: string, samples: FloatSample[]][] {
-  return series
-    .filter(({ samples }) => samples.every((sample) => Array.isArray(sample)))
-    .map(({ labels, samples }) => [
-      JSON.stringify(labels),
-      (samples as FloatSample[]).map(([time, value]) => [time, value]),
-    ]);
+/** By labels; start timestamps are not kept in our head. */
+function samplesOf(series: readonly Series[]): Map<string, unknown[]> {
+  const withoutStart = (sample: unknown): unknown => {
+    if (Array.isArray(sample)) return sample.slice(0, 2);
+    const { st: _, ...rest } = sample as { st?: number };
+    return rest;
+  };
+  return new Map(
+    series.map(({ labels, samples }) => [JSON.stringify(labels), samples.map(withoutStart)]),
+  );
 }
 
 async function shown(db: Tsdb): Promise<Series[]> {
@@ -72,13 +75,12 @@ const SAID: Readonly<Record<string, string[]>> = {
   "torn-tail": ["info: write-ahead log ends inside a record; the end is cut"],
   "memory-snapshot": [DELETIONS],
   "tombstones-segments-checkpoint": [DELETIONS],
-  "ooo-zstd": ["warn: native histograms that came out of order are dropped"],
 };
 
 const names = readdirSync(GOLDEN).filter((name) => !name.endsWith(".json"));
 
 test.each(names)(
-  "the floats of %s are there after a start, and what is not is said",
+  "the samples of %s are there after a start, and what is not is said",
   async (name) => {
     const dir = path.join(scratch, name);
     cpSync(path.join(GOLDEN, name), dir, { recursive: true });
@@ -89,9 +91,9 @@ test.each(names)(
     const db = await openDb(dir, said);
     try {
       expect(said).toEqual(SAID[name] ?? []);
-      const got = new Map(floatsOf(await shown(db)));
-      const want = floatsOf(golden.query_series);
-      expect(want.length).toBeGreaterThan(0);
+      const got = samplesOf(await shown(db));
+      const want = samplesOf(golden.query_series);
+      expect(want.size).toBeGreaterThan(0);
       for (const [labels, samples] of want) {
         // Where deletions are in the log, more is there than Prometheus shows.
         const found = got.get(labels) ?? [];
@@ -104,41 +106,43 @@ test.each(names)(
   },
 );
 
-type LoggedFloat = [labels: string, time: number, value: string];
+type Logged = { labels: string; time: number; value: bigint | StoredHistogram };
 
-/** Floats of a log in its order, each with the labels of its ref. */
-function loggedFloats(dir: string, labelsOf: Map<number, string>): LoggedFloat[][] {
-  const out: LoggedFloat[][] = [];
+/** Samples of a log in its order, each with the labels of its ref. */
+function loggedSamples(dir: string, labelsOf: Map<number, string>): Logged[][] {
+  const out: Logged[][] = [];
   const damage = readLog(dir, 0, Number.MAX_SAFE_INTEGER, (bytes) => {
     const record = decodeRecord(bytes) as LogRecord;
     if (record.type === 1) {
       for (const { ref, labels } of record.series) labelsOf.set(ref, JSON.stringify(labels));
     }
-    if (record.type !== 2) return;
+    if (!("samples" in record)) return;
     out.push(
-      record.samples.map(({ ref, time, value }) => [
-        labelsOf.get(ref) ?? "?",
-        Number(time),
-        formatValue(value),
-      ]),
+      record.samples.map((sample) => ({
+        labels: labelsOf.get(sample.ref) ?? "?",
+        time: Number(sample.time),
+        value: "histogram" in sample ? sample.histogram : sample.value,
+      })),
     );
   });
   expect(damage).toBeNull();
   return out;
 }
 
-function requestOf(samples: readonly LoggedFloat[]): TestSeries[] {
-  return samples.map(([labels, time, value]) => ({
-    labels: JSON.parse(labels) as string[],
-    samples: [[time, Number(value)]],
-  }));
+function requestOf(samples: readonly Logged[]): TestSeries[] {
+  return samples.map(({ labels: json, time, value }) => {
+    const labels = JSON.parse(json) as string[];
+    return typeof value === "bigint"
+      ? { labels, samples: [[time, doubleOf(value)]] }
+      : { labels, samples: [], histograms: [[time, toModelHistogram(value)]] };
+  });
 }
 
 test("what Prometheus was sent out of order is in our out-of-order log as in its own", async () => {
   const golden = path.join(GOLDEN, "ooo-zstd");
   const labelsOf = new Map<number, string>();
-  const sent = loggedFloats(path.join(golden, "wal"), labelsOf);
-  const late = loggedFloats(path.join(golden, "wbl"), labelsOf);
+  const sent = loggedSamples(path.join(golden, "wal"), labelsOf);
+  const late = loggedSamples(path.join(golden, "wbl"), labelsOf).flat();
   const dir = path.join(scratch, "ours");
   const db = await openDb(dir, []);
   // Prometheus has what came out of order in both logs, so its first one is what it was sent.
@@ -149,8 +153,9 @@ test("what Prometheus was sent out of order is in our out-of-order log as in its
   }
   await db.close();
   const ours = new Map<number, string>();
-  loggedFloats(path.join(dir, "wal"), ours);
-  const written = loggedFloats(path.join(dir, "wbl"), ours);
-  expect(written.flat()).toEqual(late.flat());
-  expect(written.flat().length).toBeGreaterThan(20);
+  loggedSamples(path.join(dir, "wal"), ours);
+  const written = loggedSamples(path.join(dir, "wbl"), ours).flat();
+  expect(written).toEqual(late);
+  expect(written.filter(({ value }) => typeof value === "bigint").length).toBeGreaterThan(20);
+  expect(written.filter(({ value }) => typeof value !== "bigint").length).toBeGreaterThan(4);
 });

@@ -3,11 +3,12 @@
 import { existsSync } from "node:fs";
 import type { LateSamples } from "./head/late-samples.ts";
 import type { RecordLog } from "./head/record-log.ts";
+import { type LoggedSample, sampleRecords } from "./head/sample-records.ts";
 import { encodeRecord } from "./wlog/records.ts";
 import type { Compression } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
 
-const RECORD_SAMPLES = 16_384;
+const RECORD_SAMPLES = 4096;
 
 export class LateLog implements RecordLog {
   readonly #dir: string;
@@ -32,16 +33,14 @@ export class LateLog implements RecordLog {
     const writer = this.#open();
     writer.nextSegment();
     const segment = writer.segment;
-    for (const [ref, times, values] of late.entries()) {
-      for (let from = 0; from < times.length; from += RECORD_SAMPLES) {
-        const samples = Array.from(times.subarray(from, from + RECORD_SAMPLES), (time, i) => ({
-          ref,
-          time: BigInt(time),
-          startTime: 0n,
-          value: values[from + i] as bigint,
-        }));
-        const base = { ref, time: BigInt(times[from] as number) };
-        writer.log([encodeRecord({ type: 2, base, samples })]);
+    for (const [ref, samples] of late.entries()) {
+      for (let from = 0; from < samples.count; from += RECORD_SAMPLES) {
+        const to = Math.min(from + RECORD_SAMPLES, samples.count);
+        const part: LoggedSample[] = [];
+        for (let i = from; i < to; i++) {
+          part.push({ ref, time: samples.times[i] as number, value: samples.value(i) });
+        }
+        writer.log(sampleRecords(part).map(encodeRecord));
       }
     }
     writer.sync();

@@ -12,7 +12,7 @@ import type { LateSamples } from "./head/late-samples.ts";
 const key = (labels: Labels): string => JSON.stringify(labels);
 
 /**
- * Forgets the late samples whose time and bits are in one of the blocks. Only blocks that overlap them are read, and
+ * Forgets the late samples that are in one of the blocks. Only blocks that overlap them are read, and
  * of these the index and the chunks of their series.
  *
  * @returns How many were forgotten.
@@ -32,9 +32,7 @@ export function forgetStored(
       const chosen = (labels: Labels) => wanted.has(key(labels));
       for (const { labels, chunks } of block.rawSeries([], minTime, maxTime, chosen)) {
         for (const chunk of chunks) {
-          const { times, values, histograms } = decodeSamples(chunk);
-          if (histograms !== null) continue;
-          forgotten += late.forget(wanted.get(key(labels)) as number, times, values);
+          forgotten += late.forget(wanted.get(key(labels)) as number, decodeSamples(chunk));
         }
       }
     } catch (error) {

@@ -52,18 +52,12 @@ export function replayLog(
       repair("write-ahead log", walDir, damage, log);
     }
     replayLate(dir, replay, log);
-    const { unknownRefs, skipped, lateSkipped } = replay.counts;
+    const { unknownRefs, skipped } = replay.counts;
     const deletions = skipped.get(RecordType.TOMBSTONES) ?? 0;
     if (deletions > 0) {
       log("warn", "deletions in the log are not carried out: what they deleted is there again", {
         dir,
         records: deletions,
-      });
-    }
-    if (lateSkipped > 0) {
-      log("warn", "native histograms that came out of order are dropped", {
-        dir,
-        records: lateSkipped,
       });
     }
     if (unknownRefs > 0) {

@@ -7,21 +7,19 @@
  */
 
 import { SERIES_WORDS, SeriesWord, VERDICTS, Verdict } from "@torus/kernels";
-import { CUSTOM_BUCKETS_SCHEMA } from "@torus/model";
 import { inKnownSchema } from "../chunkenc/reduce-schema.ts";
 import { STALE_BITS } from "../chunkenc/samples.ts";
 import { type StoredHistogram, staleHistogram } from "../chunkenc/stored-histogram.ts";
-import { encodeRecord, type LogRecord } from "../wlog/records.ts";
+import { encodeRecord } from "../wlog/records.ts";
+import type { LateSample } from "./append-late.ts";
 import { histogramError } from "./histogram-check.ts";
 import { sameHistogram } from "./same-histogram.ts";
+import { type LoggedSample, type SampleValue, sampleRecords } from "./sample-records.ts";
 import { hasSample, lastBits, lastTime } from "./series-memory.ts";
 import { appendAreas, DEFERRED_ROW_BYTES, type HeadState } from "./state.ts";
 import { readWireSamples, type WireHistogram } from "./wire-samples.ts";
 
-/** A sample's value: the bits of a float, or a histogram. */
-export type Value = bigint | StoredHistogram;
-export type JudgedSample = { series: number; ref: number; time: number; value: Value };
-export type LateSample = JudgedSample & { index: number };
+export type JudgedSample = LoggedSample & { series: number };
 
 export type Bounds = {
   /** Times in ms; samples before the first are late, and refused before the third. */
@@ -51,7 +49,7 @@ export class DeferredEntries {
   /** Series of the rows. */
   readonly #series = new Set<number>();
   /** The last sample of each series, were the accepted ones appended. */
-  readonly #last = new Map<number, { time: number; value: Value }>();
+  readonly #last = new Map<number, { time: number; value: SampleValue }>();
 
   constructor(state: HeadState, table: number, counts: HistogramCounts) {
     this.#state = state;
@@ -132,7 +130,7 @@ export class DeferredEntries {
     series: number,
     index: number,
     time: number,
-    given: Value,
+    given: SampleValue,
     bounds: Bounds,
   ): Verdict | null {
     const { minValid, maxValid, lateFrom } = bounds;
@@ -150,19 +148,18 @@ export class DeferredEntries {
       }
       late = true;
     }
-    const ref = this.#state.refOf(series);
     if (!late) {
+      const ref = this.#state.refOf(series);
       this.accepted.push({ series, ref, time, value });
       this.#last.set(series, { time, value });
       return Verdict.ACCEPTED;
     }
     if (time < lateFrom) return time < minValid ? Verdict.TOO_OLD : Verdict.OUT_OF_ORDER;
-    if (typeof value !== "bigint") return Verdict.OUT_OF_ORDER;
-    this.late.push({ series, ref, time, value, index });
+    this.late.push({ series, index, time, value });
     return null;
   }
 
-  #lastOf(series: number): { time: number; value: Value } | null {
+  #lastOf(series: number): { time: number; value: SampleValue } | null {
     const judged = this.#last.get(series);
     if (judged !== undefined) return judged;
     const { kernel: k, histograms } = this.#state;
@@ -189,7 +186,7 @@ export class DeferredEntries {
   }
 }
 
-function sameValue(a: Value, b: Value): boolean {
+function sameValue(a: SampleValue, b: SampleValue): boolean {
   if (typeof a === "bigint" || typeof b === "bigint") return a === b;
   return sameHistogram(a, b);
 }
@@ -200,53 +197,4 @@ function inCoarserSchema(histogram: StoredHistogram): StoredHistogram {
   return schema > 8 && histogram.sum !== STALE_BITS
     ? (inKnownSchema(histogram) ?? histogram)
     : histogram;
-}
-
-/**
- * Records of samples in their order. One record has one kind of sample, and a replay takes record after record: where a
- * series changes its kind, all that follows goes into further records.
- */
-function sampleRecords(samples: readonly JudgedSample[]): LogRecord[] {
-  const out: LogRecord[] = [];
-  let batch = new Map<number, JudgedSample[]>();
-  let kinds = new Map<number, number>();
-  const flush = (): void => {
-    for (const type of [...batch.keys()].sort((a, b) => a - b)) {
-      out.push(recordOf(type, batch.get(type) as JudgedSample[]));
-    }
-    batch = new Map();
-    kinds = new Map();
-  };
-  for (const sample of samples) {
-    const type = recordType(sample.value);
-    const before = kinds.get(sample.series);
-    if (before !== undefined && before !== type) flush();
-    kinds.set(sample.series, type);
-    const list = batch.get(type);
-    if (list === undefined) batch.set(type, [sample]);
-    else list.push(sample);
-  }
-  flush();
-  return out;
-}
-
-function recordType(value: Value): number {
-  if (typeof value === "bigint") return 2;
-  const custom = value.layout.schema === CUSTOM_BUCKETS_SCHEMA;
-  return (custom ? 9 : 7) + (value.float ? 1 : 0);
-}
-
-function recordOf(type: number, samples: readonly JudgedSample[]): LogRecord {
-  const [first] = samples as [JudgedSample];
-  const base = { ref: first.ref, time: BigInt(first.time) };
-  const place = ({ ref, time }: JudgedSample) => ({ ref, time: BigInt(time), startTime: 0n });
-  if (type === 2) {
-    const floats = samples.map((each) => ({ ...place(each), value: each.value as bigint }));
-    return { type, base, samples: floats };
-  }
-  const histograms = samples.map((each) => ({
-    ...place(each),
-    histogram: each.value as StoredHistogram,
-  }));
-  return { type: type as 7 | 8 | 9 | 10, base, samples: histograms };
 }

@@ -1,17 +1,22 @@
 /**
  * Late samples of an append, those inside the out-of-order window: judged against what is in memory, logged, kept.
  *
- * The rows come from `headPrepare`, after the other samples of its step are in their chunks:
+ * They come after the other samples of their step are in their chunks: floats most often as rows of `headPrepare`,
+ * native histograms and floats of their series from the entries that the kernel left alone.
  *
  *   row (24 bytes, little-endian)   u32 series, u32 table index, i64 t, u64 v
  */
 
-import { SERIES_WORDS, SeriesWord, Verdict, xorDecodeChunk } from "@torus/kernels";
+import { SERIES_WORDS, SeriesWord, VERDICTS, Verdict, xorDecodeChunk } from "@torus/kernels";
 import { ChunkEncoding } from "@torus/model";
 import { decodeSamples } from "../chunkenc/chunk-samples.ts";
-import { encodeRecord, type RecordSample } from "../wlog/records.ts";
-import { MAX_LATE_SAMPLES } from "./late-samples.ts";
+import type { StoredSamples } from "../chunkenc/samples.ts";
+import { encodeRecord } from "../wlog/records.ts";
+import { roomOf } from "./late-columns.ts";
+import { MAX_LATE_ROOM } from "./late-samples.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
+import { sameSample } from "./same-histogram.ts";
+import { type LoggedSample, type SampleValue, sampleRecords } from "./sample-records.ts";
 import {
   chunksAt,
   copyChunk,
@@ -23,35 +28,64 @@ import {
 } from "./series-memory.ts";
 import { appendAreas, type HeadState, LATE_ROW_BYTES } from "./state.ts";
 
+/** `series` is an address, `index` of the request's table, `time` in ms. */
+export type LateSample = { series: number; index: number; time: number; value: SampleValue };
+
+/** `appendLate` of rows that the kernel left. */
+export function appendLateRows(
+  state: HeadState,
+  table: number,
+  rows: number,
+  log: RecordLog,
+): void {
+  const { view } = state.kernel;
+  const { lateRows } = appendAreas(state.kernel);
+  const samples = Array.from({ length: rows }, (_, i) => {
+    const at = lateRows + i * LATE_ROW_BYTES;
+    return {
+      series: view.getUint32(at, true),
+      index: view.getUint32(at + 4, true),
+      time: Number(view.getBigInt64(at + 8, true)),
+      value: view.getBigUint64(at + 16, true),
+    };
+  });
+  appendLate(state, table, samples, new Uint32Array(VERDICTS), log);
+}
+
 /**
  * @param table Address of the request's table, whose VERDICT and REJECTED words are filled.
+ * @param histograms Counts of histograms by `Verdict`, added to; floats are counted with the others of the step.
  * @throws {LogWriteError} no late sample of this step is stored.
  */
-export function appendLate(state: HeadState, table: number, rows: number, log: RecordLog): void {
-  const { kernel: k } = state;
-  const area = appendAreas(k);
+export function appendLate(
+  state: HeadState,
+  table: number,
+  samples: readonly LateSample[],
+  histograms: Uint32Array,
+  log: RecordLog,
+): void {
+  const { words } = state.kernel;
+  const counts = appendAreas(state.kernel).counts >>> 2;
   const stored = new StoredValues(state);
-  const accepted: RecordSample[] = [];
-  const judged = new Map<string, bigint>();
-  for (let i = 0; i < rows; i++) {
-    const at = area.lateRows + i * LATE_ROW_BYTES;
-    const series = k.view.getUint32(at, true);
-    const index = k.view.getUint32(at + 4, true);
-    const time = k.view.getBigInt64(at + 8, true);
-    const value = k.view.getBigUint64(at + 16, true);
+  const accepted: LoggedSample[] = [];
+  const judged = new Map<string, SampleValue>();
+  let room = state.late.room;
+  for (const { series, index, time, value } of samples) {
     const ref = state.refOf(series);
     const key = `${ref} ${time}`;
-    const known =
-      judged.get(key) ?? state.late.valueAt(ref, Number(time)) ?? stored.at(series, Number(time));
+    const known = judged.get(key) ?? state.late.valueAt(ref, time) ?? stored.at(series, time);
     let verdict: Verdict = Verdict.ACCEPTED;
-    if (known !== undefined) verdict = known === value ? Verdict.DUPLICATE : Verdict.CONFLICT;
-    else if (state.late.count + accepted.length >= MAX_LATE_SAMPLES) verdict = Verdict.OUT_OF_ORDER;
+    if (known !== undefined) {
+      verdict = sameSample(known, value) ? Verdict.DUPLICATE : Verdict.CONFLICT;
+    } else if (room + roomOf(value) > MAX_LATE_ROOM) verdict = Verdict.OUT_OF_ORDER;
     else {
       judged.set(key, value);
-      accepted.push({ ref, time, startTime: 0n, value });
+      accepted.push({ ref, time, value });
+      room += roomOf(value);
     }
-    const words = k.words;
-    words[(area.counts >>> 2) + verdict] = (words[(area.counts >>> 2) + verdict] as number) + 1;
+    if (typeof value === "bigint")
+      words[counts + verdict] = (words[counts + verdict] as number) + 1;
+    else histograms[verdict] = (histograms[verdict] as number) + 1;
     const entry = (table >>> 2) + index * SERIES_WORDS;
     if (verdict > (words[entry + SeriesWord.VERDICT] as number)) {
       words[entry + SeriesWord.VERDICT] = verdict;
@@ -60,16 +94,17 @@ export function appendLate(state: HeadState, table: number, rows: number, log: R
       words[entry + SeriesWord.REJECTED] = (words[entry + SeriesWord.REJECTED] as number) + 1;
     }
   }
-  const [first] = accepted;
-  if (first === undefined) return;
-  const base = { ref: first.ref, time: first.time };
+  if (accepted.length === 0) return;
   try {
-    log.log([encodeRecord({ type: 2, base, samples: accepted })]);
+    log.log(sampleRecords(accepted).map(encodeRecord));
   } catch (error) {
     throw new LogWriteError(error);
   }
-  for (const { ref, time, value } of accepted) state.late.insert(ref, Number(time), value);
-  state.lateAppended += accepted.length;
+  for (const { ref, time, value } of accepted) {
+    state.late.insert(ref, time, value);
+    if (typeof value === "bigint") state.lateAppended++;
+    else state.lateHistogramsAppended++;
+  }
 }
 
 /** Values of samples in the head's chunks; the last chunk is kept decoded, as late samples come in runs. */
@@ -80,12 +115,13 @@ class StoredValues {
   #times = new Float64Array(512);
   #values = new Float64Array(512);
   #bits = new BigUint64Array(this.#values.buffer);
+  #histograms: { series: number; minTime: number; samples: StoredSamples } | null = null;
 
   constructor(state: HeadState) {
     this.#state = state;
   }
 
-  at(series: number, time: number): bigint | undefined {
+  at(series: number, time: number): SampleValue | undefined {
     const { kernel: k, readFloor: floor } = this.#state;
     if (!hasSample(k, series)) return undefined;
     const mark = {
@@ -98,7 +134,7 @@ class StoredValues {
       ({ minTime, maxTime }) => minTime <= time && time <= maxTime,
     );
     if (chunk === undefined) return undefined;
-    if (chunk.encoding !== ChunkEncoding.XOR) return this.#isHistogram(chunk, time);
+    if (chunk.encoding !== ChunkEncoding.XOR) return this.#histogram(series, chunk, time);
     if (chunk.at !== this.#chunkAt) {
       this.#chunkAt = chunk.at;
       this.#count = xorDecodeChunk(copyChunk(k, chunk), this.#times, this.#values);
@@ -107,12 +143,14 @@ class StoredValues {
     return i < 0 ? undefined : this.#bits[i];
   }
 
-  /** A histogram of the time is no float's equal: a value that none has. */
-  #isHistogram(chunk: MemoryChunk, time: number): bigint | undefined {
-    const { times } = decodeSamples({
-      encoding: chunk.encoding,
-      data: copyChunk(this.#state.kernel, chunk),
-    });
-    return times.includes(BigInt(time)) ? -1n : undefined;
+  #histogram(series: number, chunk: MemoryChunk, time: number): SampleValue | undefined {
+    const { encoding, minTime } = chunk;
+    let last = this.#histograms;
+    if (last?.series !== series || last.minTime !== minTime) {
+      const data = copyChunk(this.#state.kernel, chunk);
+      last = { series, minTime, samples: decodeSamples({ encoding, data }) };
+      this.#histograms = last;
+    }
+    return last.samples.histograms?.[last.samples.times.indexOf(BigInt(time))];
   }
 }

@@ -14,22 +14,11 @@ import {
   Verdict,
   type WriteRequestBuffer,
 } from "@torus/kernels";
-import {
-  DeferredEntries,
-  type HistogramCounts,
-  type LateSample,
-  newHistogramCounts,
-} from "./append-histograms.ts";
-import { appendLate } from "./append-late.ts";
+import { DeferredEntries, type HistogramCounts, newHistogramCounts } from "./append-histograms.ts";
+import { appendLate, appendLateRows } from "./append-late.ts";
 import { holdBack } from "./metric-limit.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
-import {
-  appendAreas,
-  HeadMemoryError,
-  type HeadState,
-  LATE_ROW_BYTES,
-  ROW_CAPACITY,
-} from "./state.ts";
+import { appendAreas, HeadMemoryError, type HeadState, ROW_CAPACITY } from "./state.ts";
 
 export type AppendCounts = {
   /** Float samples by `Verdict`. */
@@ -174,24 +163,10 @@ export class Appender {
       if (rows > 0) state.noteTimes(exports.preparedMinTime(), exports.preparedMaxTime());
       deferred?.commit();
       const lateRows = exports.preparedLateRows();
-      if (lateRows > 0) appendLate(state, table, lateRows, this.#lateLog);
-      if (deferred !== null) this.#appendLateFloats(table, deferred.late);
-    }
-  }
-
-  #appendLateFloats(table: number, late: readonly LateSample[]): void {
-    const k = this.#state.kernel;
-    const { lateRows } = appendAreas(k);
-    for (let from = 0; from < late.length; from += ROW_CAPACITY) {
-      const part = late.slice(from, from + ROW_CAPACITY);
-      for (const [i, { series, index, time, value }] of part.entries()) {
-        const at = lateRows + i * LATE_ROW_BYTES;
-        k.view.setUint32(at, series, true);
-        k.view.setUint32(at + 4, index, true);
-        k.view.setBigInt64(at + 8, BigInt(time), true);
-        k.view.setBigUint64(at + 16, value as bigint, true);
+      if (lateRows > 0) appendLateRows(state, table, lateRows, this.#lateLog);
+      if (deferred !== null) {
+        appendLate(state, table, deferred.late, counts.byVerdict, this.#lateLog);
       }
-      appendLate(this.#state, table, part.length, this.#lateLog);
     }
   }
 

@@ -79,9 +79,12 @@ export class Head implements ChunkQueryable {
   get minValidTime(): number {
     return this.#state.minValidTime;
   }
-  /** Samples that came out of order and were stored, since the start. */
+  /** Floats that came out of order and were stored, since the start. */
   get lateAppended(): number {
     return this.#state.lateAppended;
+  }
+  get lateHistogramsAppended(): number {
+    return this.#state.lateHistogramsAppended;
   }
   get seriesCreated(): number {
     return this.#state.seriesCreated;

@@ -1,5 +1,5 @@
 /**
- * Samples that came out of order, inside the window: sorted columns a series, beside the chunks of the head.
+ * Samples that came out of order, inside the window: sorted columns a series (late-columns.ts), beside the chunks of the head.
  *
  * They are few, so this is plain code. A cut seals a range: what is in it goes into the block that is being written,
  * what comes into the range meanwhile waits for the next one.
@@ -7,7 +7,6 @@
 
 import {
   type Chunk,
-  ChunkEncoding,
   type ChunkQueryable,
   type ChunkSelect,
   type ChunkSeries,
@@ -16,107 +15,26 @@ import {
   type LabelSelect,
   type Labels,
 } from "@torus/model";
-import { XorAppender } from "../chunkenc/xor.ts";
+import type { StoredSamples } from "../chunkenc/samples.ts";
 import { postingsForMatchers } from "../postings.ts";
+import { LateColumns, roomOf } from "./late-columns.ts";
 import type { LabelIndex } from "./postings.ts";
+import { sameSample } from "./same-histogram.ts";
+import type { SampleValue } from "./sample-records.ts";
 
-/** Of one tenant: 64 MiB. */
-export const MAX_LATE_SAMPLES = 1 << 22;
-const CHUNK_SAMPLES = 120;
+/** Of one tenant, in units of `roomOf`: 64 MiB. */
+export const MAX_LATE_ROOM = 1 << 22;
 const BATCH_SERIES = 512;
-
-/** Ascending times in ms, and the bits of the values. */
-class Columns {
-  times = new Float64Array(4);
-  values = new BigUint64Array(4);
-  count = 0;
-
-  /** Index of the first sample not before `time`. */
-  from(time: number): number {
-    let low = 0;
-    let high = this.count;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.times[middle] as number) < time) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  at(time: number): bigint | undefined {
-    const i = this.from(time);
-    return i < this.count && this.times[i] === time ? this.values[i] : undefined;
-  }
-
-  /** There must be no sample of this time. */
-  insert(time: number, value: bigint): void {
-    if (this.count === this.times.length) {
-      const times = new Float64Array(this.count * 2);
-      const values = new BigUint64Array(this.count * 2);
-      times.set(this.times);
-      values.set(this.values);
-      this.times = times;
-      this.values = values;
-    }
-    const i = this.from(time);
-    this.times.copyWithin(i + 1, i, this.count);
-    this.values.copyWithin(i + 1, i, this.count);
-    this.times[i] = time;
-    this.values[i] = value;
-    this.count++;
-  }
-
-  /** Takes the samples of [mint, maxt] out; null when there is none. */
-  take(mint: number, maxt: number): Columns | null {
-    const from = this.from(mint);
-    const to = this.from(maxt + 1);
-    if (from === to) return null;
-    const taken = new Columns();
-    taken.times = this.times.slice(from, to);
-    taken.values = this.values.slice(from, to);
-    taken.count = to - from;
-    this.times.copyWithin(from, to, this.count);
-    this.values.copyWithin(from, to, this.count);
-    this.count -= to - from;
-    return taken;
-  }
-
-  chunks(mint: number, maxt: number): Chunk[] {
-    return encodeChunks(this.times, this.values, this.from(mint), this.from(maxt + 1));
-  }
-}
-
-/** XOR chunks of samples [from, to) of columns. */
-export function encodeChunks(
-  times: Float64Array,
-  values: BigUint64Array,
-  from: number,
-  to: number,
-): Chunk[] {
-  const chunks: Chunk[] = [];
-  for (let start = from; start < to; start += CHUNK_SAMPLES) {
-    const end = Math.min(start + CHUNK_SAMPLES, to);
-    const chunk = new XorAppender();
-    for (let i = start; i < end; i++) {
-      chunk.append(BigInt(times[i] as number), values[i] as bigint);
-    }
-    chunks.push({
-      minTime: times[start] as number,
-      maxTime: times[end - 1] as number,
-      encoding: ChunkEncoding.XOR,
-      data: chunk.bytes(),
-    });
-  }
-  return chunks;
-}
 
 export class LateSamples implements ChunkQueryable {
   readonly #index: LabelIndex;
   readonly #labelsOf: (ref: number) => Labels;
-  readonly #active = new Map<number, Columns>();
-  #sealed = new Map<number, Columns>();
+  readonly #active = new Map<number, LateColumns>();
+  #sealed = new Map<number, LateColumns>();
   /** Of both maps. */
   count = 0;
+  /** In units of `roomOf`. */
+  room = 0;
 
   constructor(index: LabelIndex, labelsOf: (ref: number) => Labels) {
     this.#index = index;
@@ -127,33 +45,34 @@ export class LateSamples implements ChunkQueryable {
     return this.#active.has(ref) || this.#sealed.has(ref);
   }
 
-  /** The bits of the sample at this time. */
-  valueAt(ref: number, time: number): bigint | undefined {
+  /** The sample at this time. */
+  valueAt(ref: number, time: number): SampleValue | undefined {
     return this.#active.get(ref)?.at(time) ?? this.#sealed.get(ref)?.at(time);
   }
 
   /** There must be no sample of this series and time. */
-  insert(ref: number, time: number, value: bigint): void {
+  insert(ref: number, time: number, value: SampleValue): void {
     let columns = this.#active.get(ref);
     if (columns === undefined) {
-      columns = new Columns();
+      columns = new LateColumns();
       this.#active.set(ref, columns);
     }
     columns.insert(time, value);
     this.count++;
+    this.room += roomOf(value);
   }
 
   /** Earliest time in ms, Infinity when there is none. */
   get minTime(): number {
     let least = Number.POSITIVE_INFINITY;
-    for (const { times } of this.#all()) least = Math.min(least, times[0] as number);
+    for (const { firstTime } of this.#all()) least = Math.min(least, firstTime);
     return least;
   }
 
   /** ms; -Infinity when there is none. */
   get maxTime(): number {
     let most = Number.NEGATIVE_INFINITY;
-    for (const { times, count } of this.#all()) most = Math.max(most, times[count - 1] as number);
+    for (const { lastTime } of this.#all()) most = Math.max(most, lastTime);
     return most;
   }
 
@@ -179,7 +98,10 @@ export class LateSamples implements ChunkQueryable {
 
   /** The sealed samples are in a block now. */
   dropSealed(): void {
-    for (const { count } of this.#sealed.values()) this.count -= count;
+    for (const { count, room } of this.#sealed.values()) {
+      this.count -= count;
+      this.room -= room;
+    }
     this.#sealed = new Map();
   }
 
@@ -187,9 +109,11 @@ export class LateSamples implements ChunkQueryable {
   unseal(): void {
     const sealed = this.#sealed;
     this.#sealed = new Map();
-    for (const [ref, { times, values, count }] of sealed) {
+    for (const [ref, columns] of sealed) {
+      const { times, count } = columns;
       this.count -= count;
-      for (let i = 0; i < count; i++) this.insert(ref, times[i] as number, values[i] as bigint);
+      this.room -= columns.room;
+      for (let i = 0; i < count; i++) this.insert(ref, times[i] as number, columns.value(i));
     }
   }
 
@@ -200,15 +124,18 @@ export class LateSamples implements ChunkQueryable {
     }
   }
 
-  /** Forgets the samples of a series that have one of these times and its bits; returns how many. */
-  forget(ref: number, times: BigInt64Array, values: BigUint64Array): number {
+  /** Forgets the samples of a series that are among these; returns how many. */
+  forget(ref: number, samples: StoredSamples): number {
     const columns = this.#active.get(ref);
     if (columns === undefined) return 0;
     let forgotten = 0;
-    for (let i = 0; i < times.length; i++) {
-      const time = Number(times[i]);
-      if (columns.at(time) !== values[i]) continue;
+    for (let i = 0; i < samples.times.length; i++) {
+      const time = Number(samples.times[i]);
+      const value = columns.at(time);
+      const stored = samples.histograms?.[i] ?? (samples.values[i] as bigint);
+      if (value === undefined || !sameSample(value, stored)) continue;
       columns.take(time, time);
+      this.room -= roomOf(value);
       forgotten++;
     }
     if (columns.count === 0) this.#active.delete(ref);
@@ -216,13 +143,10 @@ export class LateSamples implements ChunkQueryable {
     return forgotten;
   }
 
-  /** Every sample, series by series. */
-  *entries(): Generator<[ref: number, times: Float64Array, values: BigUint64Array]> {
-    for (const map of [this.#sealed, this.#active]) {
-      for (const [ref, { times, values, count }] of map) {
-        yield [ref, times.subarray(0, count), values.subarray(0, count)];
-      }
-    }
+  /** Every series' samples; they may change with the next append. */
+  *entries(): Generator<[ref: number, samples: LateColumns]> {
+    yield* this.#sealed;
+    yield* this.#active;
   }
 
   selectChunks(select: ChunkSelect): AsyncIterable<readonly ChunkSeries[]> {
@@ -231,7 +155,7 @@ export class LateSamples implements ChunkQueryable {
 
   async *#select(
     select: ChunkSelect,
-    maps: readonly Map<number, Columns>[],
+    maps: readonly Map<number, LateColumns>[],
   ): AsyncGenerator<readonly ChunkSeries[]> {
     // All of it before the first await: a later append or cut changes nothing of the answer.
     const series = this.#matching(select, maps);
@@ -245,7 +169,7 @@ export class LateSamples implements ChunkQueryable {
 
   #matching(
     select: Pick<ChunkSelect, "mint" | "maxt" | "matchers"> & { skipChunks?: boolean },
-    maps: readonly Map<number, Columns>[],
+    maps: readonly Map<number, LateColumns>[],
   ): ChunkSeries[] {
     if (maps.every((map) => map.size === 0)) return [];
     const out: ChunkSeries[] = [];
@@ -276,7 +200,7 @@ export class LateSamples implements ChunkQueryable {
     return Promise.resolve(limited(values, select.limit));
   }
 
-  *#all(): Generator<Columns> {
+  *#all(): Generator<LateColumns> {
     yield* this.#sealed.values();
     yield* this.#active.values();
   }

@@ -15,7 +15,7 @@ import {
   type WriteRequestBuffer,
 } from "@torus/kernels";
 import { FAR, FUTURE_LIMIT_MS, STEP_BYTES } from "./append.ts";
-import { appendLate } from "./append-late.ts";
+import { appendLateRows } from "./append-late.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
 import { appendAreas, HeadMemoryError, type HeadState, ROW_CAPACITY } from "./state.ts";
 
@@ -161,7 +161,7 @@ export class NumberedSeries {
         state.noteTimes(exports.numberedMinTime(), exports.numberedMaxTime());
       }
       const lateRows = exports.numberedLateRows();
-      if (lateRows > 0) appendLate(state, verdicts, lateRows, this.#lateLog);
+      if (lateRows > 0) appendLateRows(state, verdicts, lateRows, this.#lateLog);
     }
   }
 

@@ -38,8 +38,6 @@ export type ReplayCounts = {
   samples: number;
   /** Of the log of samples that came out of order. */
   lateSamples: number;
-  /** Records of that log that hold no floats. */
-  lateSkipped: number;
   /** Samples whose series record is missing: the log was cut before it. */
   unknownRefs: number;
   /** Records of types that are not kept in memory, by type. */
@@ -57,7 +55,6 @@ export class Replay {
     series: 0,
     samples: 0,
     lateSamples: 0,
-    lateSkipped: 0,
     unknownRefs: 0,
     skipped: new Map(),
   };
@@ -97,21 +94,19 @@ export class Replay {
   lateRecord(bytes: Uint8Array): void {
     const record = decodeRecord(bytes);
     // Markers say what is in mapped chunks too; samples stay in this log until they are in a block.
-    if (record === null || record.type === 5) return;
-    if (record.type !== 2 && record.type !== 11) {
-      this.counts.lateSkipped++;
-      return;
-    }
+    if (record === null || !("samples" in record)) return;
     const state = this.#state;
-    for (const { ref, time, value } of record.samples) {
-      const series = this.#seriesOf(ref);
+    for (const sample of record.samples) {
+      const series = this.#seriesOf(sample.ref);
       if (series === 0) {
         this.counts.unknownRefs++;
         continue;
       }
+      const value = "histogram" in sample ? inKnownSchema(sample.histogram) : sample.value;
+      const time = Number(sample.time);
       const live = state.refOf(series);
-      if (state.late.valueAt(live, Number(time)) !== undefined) continue;
-      state.late.insert(live, Number(time), value);
+      if (value === null || state.late.valueAt(live, time) !== undefined) continue;
+      state.late.insert(live, time, value);
       this.counts.lateSamples++;
     }
   }

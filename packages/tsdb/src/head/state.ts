@@ -106,8 +106,9 @@ export class HeadState {
   /** Readers whose marks point into the memory; memory they may read is not freed before they end. */
   readonly readers = new Set<HeadRead>();
   seriesCreated = 0;
-  /** Samples that came out of order and were stored, since the start. */
+  /** Floats and histograms that came out of order and were stored, since the start. */
   lateAppended = 0;
+  lateHistogramsAppended = 0;
   seriesRemoved = 0;
 
   constructor(chunkRangeMs: number, seriesLimit: number) {
