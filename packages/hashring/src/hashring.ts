@@ -47,6 +47,18 @@ type Ring = {
   sharder: ShuffleSharder | null;
 };
 
+/** What is kept of the shuffle shards of a ring. */
+export type ShardCache = {
+  hashring: string;
+  requests: number;
+  hits: number;
+  evicted: number;
+  items: number;
+  maxItems: number;
+};
+
+type Shards = { byTenant: Map<string, Placement>; requests: number; hits: number; evicted: number };
+
 /** Tenants come from the wire: what is kept of them is bounded. */
 const MOST_CACHED_TENANTS = 100_000;
 
@@ -55,7 +67,7 @@ export class Hashring {
   readonly replicationFactor: number;
   readonly #rings: Ring[];
   readonly #byTenant = new Map<string, Ring>();
-  readonly #shards = new Map<Ring, Map<string, Placement>>();
+  readonly #shards = new Map<Ring, Shards>();
 
   /** @throws {HashringBuildError} */
   constructor(configs: readonly HashringConfig[], options: HashringOptions) {
@@ -65,6 +77,10 @@ export class Hashring {
     this.#rings = configs.map((config) =>
       build(config, config.algorithm || algorithm, replicationFactor),
     );
+    for (const ring of this.#rings) {
+      if (ring.sharder === null) continue;
+      this.#shards.set(ring, { byTenant: new Map(), requests: 0, hits: 0, evicted: 0 });
+    }
   }
 
   /** Every endpoint of every ring, by address, each address once. */
@@ -116,25 +132,42 @@ export class Hashring {
    */
   placement(tenant: string): Placement {
     const ring = this.#ringOf(tenant);
-    if (ring.sharder === null) return ring.placement;
+    const shards = this.#shards.get(ring);
+    if (ring.sharder === null || shards === undefined) return ring.placement;
     const { shuffleSharding } = ring.config;
-    let shards = this.#shards.get(ring);
-    if (shards === undefined) this.#shards.set(ring, (shards = new Map()));
-    let shard = shards.get(tenant);
+    const { byTenant } = shards;
+    shards.requests++;
+    let shard = byTenant.get(tenant);
     if (shard === undefined) {
       const override = shuffleSharding.overrides.find((each) => {
         // An override without a matcher type never matches, in Thanos as here; a hashring without one is exact.
         return each.type !== "" && matchesTenant(each, tenant);
       });
       shard = ring.sharder.ring(tenant, override?.shardSize ?? shuffleSharding.shardSize);
-    } else shards.delete(tenant);
+    } else {
+      shards.hits++;
+      byTenant.delete(tenant);
+    }
     // Set anew on each use, so that the first of the map is the one used longest ago.
-    shards.set(tenant, shard);
-    if (shards.size > shuffleSharding.cacheSize) {
-      const [oldest] = shards.keys();
-      shards.delete(oldest as string);
+    byTenant.set(tenant, shard);
+    if (byTenant.size > shuffleSharding.cacheSize) {
+      const [oldest] = byTenant.keys();
+      byTenant.delete(oldest as string);
+      shards.evicted++;
     }
     return shard;
+  }
+
+  /** Of every ring that has shuffle shards. */
+  shardCaches(): ShardCache[] {
+    return [...this.#shards].map(([{ config }, { byTenant, requests, hits, evicted }]) => ({
+      hashring: config.hashring,
+      requests,
+      hits,
+      evicted,
+      items: byTenant.size,
+      maxItems: config.shuffleSharding.cacheSize,
+    }));
   }
 
   /** External labels that the first hashring naming the tenant exactly adds to its TSDB. */

@@ -6,6 +6,11 @@ export {
   parseHashrings,
   parseHashringsFile,
 } from "./config.ts";
-export { Hashring, NoMatchingHashringError, TenantPatternError } from "./hashring.ts";
+export {
+  Hashring,
+  NoMatchingHashringError,
+  type ShardCache,
+  TenantPatternError,
+} from "./hashring.ts";
 export { HashringBuildError, InsufficientNodesError, type Placement } from "./placement.ts";
 export { seriesHash } from "./series-hash.ts";

@@ -127,7 +127,7 @@ export class Limiter {
         last.closedUntil = now + ((Math.min(amount, perSecond) - tokens) / perSecond) * 1000;
       }
       const wait = Math.ceil((last.closedUntil - now) / 1000);
-      this.#metrics.limitsHit.inc({ tenant, limit: `${kind}_per_second` });
+      this.#metrics.rateLimited.inc({ tenant, limit: `${kind}_per_second` });
       const text = `limit of ${perSecond} ${kind} per second is reached`;
       throw new LimitError(429, `tenant ${tenant}: ${text}`, Math.max(1, wait));
     }
@@ -135,7 +135,7 @@ export class Limiter {
   }
 
   #refuse(tenant: string, limit: string, value: number, most: number): never {
-    this.#metrics.limitsHit.inc({ tenant, limit });
+    this.#metrics.limitsHit.observe({ tenant, limit }, value - most);
     throw new LimitError(
       413,
       `tenant ${tenant}: ${limit} of ${value} is over the limit of ${most}`,

@@ -1,6 +1,9 @@
 /** A receiver's metrics under Thanos' names (Thanos, docs/components/receive.md), on which dashboards and alerts rest. */
 
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Hashring } from "@torus/hashring";
+import { Verdict } from "@torus/kernels";
+import type { Tsdb } from "@torus/tsdb";
+import { Counter, Gauge, Histogram, type Registry, Summary } from "prom-client";
 import type { HandOff } from "./handoff/handoff.ts";
 import type { Tenants } from "./tenants.ts";
 
@@ -87,9 +90,24 @@ export function createReceiveMetrics(registry: Registry) {
       labelNames: ["tenant", "limit"],
       registers,
     }),
-    limitsHit: new Counter({
-      name: "thanos_receive_write_limits_hit_total",
-      help: "The number of requests that a limit refused.",
+    limitsHit: new Summary({
+      name: "thanos_receive_write_limits_hit",
+      help: "How far beyond the limit of a request's size, series or samples a refused request was.",
+      labelNames: ["tenant", "limit"],
+      percentiles: [0.5, 0.95, 0.99],
+      maxAgeSeconds: 600,
+      ageBuckets: 5,
+      registers,
+    }),
+    rateLimited: new Counter({
+      name: "torus_receive_rate_limited_requests_total",
+      help: "Requests that a limit of samples or bytes per second refused.",
+      labelNames: ["tenant", "limit"],
+      registers,
+    }),
+    labelLimited: new Counter({
+      name: "torus_receive_label_limited_series_total",
+      help: "Series of requests that a limit of labels refused.",
       labelNames: ["tenant", "limit"],
       registers,
     }),
@@ -197,19 +215,74 @@ export function registerTenantMetrics(registry: Registry, tenants: Tenants): voi
         }
       },
     });
-  new Counter({
-    name: "prometheus_tsdb_head_out_of_order_samples_appended_total",
-    help: "Total number of appended out of order samples.",
-    labelNames: ["tenant", "type"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const { name: tenant, db } of tenants.list()) {
-        this.inc({ tenant, type: "float" }, db.head.lateAppended);
-        this.inc({ tenant, type: "histogram" }, db.head.lateHistogramsAppended);
-      }
-    },
-  });
+  const counter = (
+    name: string,
+    help: string,
+    values: (tenant: ReturnType<Tenants["list"]>[0]) => { float: number; histogram?: number },
+  ) =>
+    new Counter({
+      name,
+      help,
+      labelNames: ["tenant", "type"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const tenant of tenants.list()) {
+          for (const [type, value] of Object.entries(values(tenant))) {
+            this.inc({ tenant: tenant.name, type }, value);
+          }
+        }
+      },
+    });
+  const judged = (name: string, help: string, verdict: Verdict) =>
+    counter(name, help, ({ db }) => ({
+      float: db.head.judgedFloats[verdict] as number,
+      histogram: db.head.judgedHistograms[verdict] as number,
+    }));
+  judged(
+    "prometheus_tsdb_head_samples_appended_total",
+    "Total number of appended samples.",
+    Verdict.ACCEPTED,
+  );
+  judged(
+    "prometheus_tsdb_out_of_order_samples_total",
+    "Total number of refused samples that came out of order, where none are taken.",
+    Verdict.OUT_OF_ORDER,
+  );
+  judged(
+    "prometheus_tsdb_too_old_samples_total",
+    "Total number of refused samples older than the head, or than the out-of-order window.",
+    Verdict.TOO_OLD,
+  );
+  counter(
+    "prometheus_tsdb_head_out_of_order_samples_appended_total",
+    "Total number of appended out of order samples.",
+    ({ db }) => ({
+      float: db.head.lateAppended,
+      histogram: db.head.lateHistogramsAppended,
+    }),
+  );
+  const seriesCounter = (name: string, help: string, value: (db: Tsdb) => number) =>
+    new Counter({
+      name,
+      help,
+      labelNames: ["tenant"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { name: tenant, db } of tenants.list()) this.inc({ tenant }, value(db));
+      },
+    });
+  seriesCounter(
+    "prometheus_tsdb_head_series_created_total",
+    "Total number of series created in the head.",
+    ({ head }) => head.seriesCreated,
+  );
+  seriesCounter(
+    "prometheus_tsdb_head_series_removed_total",
+    "Total number of series removed from the head.",
+    ({ head }) => head.seriesRemoved,
+  );
   gauge(
     "prometheus_tsdb_head_series",
     "Total number of series in the head block.",
@@ -235,6 +308,41 @@ export function registerTenantMetrics(registry: Registry, tenants: Tenants): voi
     "The number of bytes that are currently used for local storage by all blocks.",
     ({ db }) => db.blockBytes(),
   );
+}
+
+/** What is kept of tenants' shuffle shards, by hashring; counted anew for each configuration, as Thanos does. */
+export function registerShardMetrics(registry: Registry, ring: () => Hashring | undefined): void {
+  const settings = (name: string, help: string) => ({
+    name: `thanos_shuffle_shard_cache_${name}`,
+    help,
+    labelNames: ["hashring"] as const,
+    registers: [registry],
+  });
+  const counter = (name: string, help: string, field: "requests" | "hits" | "evicted") =>
+    new Counter({
+      ...settings(name, help),
+      collect() {
+        this.reset();
+        for (const each of ring()?.shardCaches() ?? []) {
+          this.inc({ hashring: each.hashring }, each[field]);
+        }
+      },
+    });
+  const gauge = (name: string, help: string, field: "items" | "maxItems") =>
+    new Gauge({
+      ...settings(name, help),
+      collect() {
+        this.reset();
+        for (const each of ring()?.shardCaches() ?? []) {
+          this.set({ hashring: each.hashring }, each[field]);
+        }
+      },
+    });
+  counter("requests_total", "Shuffle shards of tenants that were asked for.", "requests");
+  counter("hits_total", "Shuffle shards that were there already.", "hits");
+  counter("evicted_total", "Shuffle shards that were forgotten for others.", "evicted");
+  gauge("items", "Shuffle shards that are kept.", "items");
+  gauge("max_items", "Shuffle shards that are kept at most.", "maxItems");
 }
 
 /** Depth and age of the hand-off's queues. */

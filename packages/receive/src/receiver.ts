@@ -33,6 +33,7 @@ import {
   createReceiveMetrics,
   type ReceiveMetrics,
   registerHandOffMetrics,
+  registerShardMetrics,
   registerTenantMetrics,
 } from "./metrics.ts";
 import { type OtlpHttpOptions, otlpHandler } from "./otlp-http.ts";
@@ -160,7 +161,10 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     forwarded.close();
     elector?.close();
   });
-  if (ring !== null) parts.push(() => ring.stop());
+  if (ring !== null) {
+    parts.push(() => ring.stop());
+    registerShardMetrics(options.metrics, () => ring.current);
+  }
 
   const limiter = new Limiter(metrics, now);
   let tenants: Tenants | null = null;

@@ -1,4 +1,4 @@
-/** Thanos' metrics of an HTTP listener, by handler (the route's path), method and code. */
+/** Thanos' metrics of an HTTP listener, by handler (the route's path, or the name it was mounted with), method and code. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Request } from "express";

@@ -24,6 +24,8 @@ export type RawHandler = (
   response: ServerResponse,
 ) => void | Promise<void>;
 
+type RawRoute = { methods: ReadonlySet<string>; handler: RawHandler; name: string };
+
 export type HttpServerOptions = {
   log: Logger;
   metrics: HttpMetrics;
@@ -43,7 +45,7 @@ const RETRY_AFTER_SECONDS = 5;
 export class HttpServer {
   readonly app: Express = express();
   readonly #server: http.Server | https.Server;
-  readonly #raw = new Map<string, { methods: ReadonlySet<string>; handler: RawHandler }>();
+  readonly #raw = new Map<string, RawRoute>();
   readonly #sockets = new Set<Socket>();
   readonly #options: HttpServerOptions;
 
@@ -81,9 +83,13 @@ export class HttpServer {
     });
   }
 
-  /** Mounts a handler at an exact path, before express. Other methods on the path answer 405. */
-  raw(path: string, methods: readonly string[], handler: RawHandler): void {
-    this.#raw.set(path, { methods: new Set(methods), handler });
+  /**
+   * Mounts a handler at an exact path, before express. Other methods on the path answer 405.
+   *
+   * @param name Label `handler` of its metrics.
+   */
+  raw(path: string, methods: readonly string[], handler: RawHandler, name = path): void {
+    this.#raw.set(path, { methods: new Set(methods), handler, name });
   }
 
   /** @returns the address that it listens on. @throws {ListenError} */
@@ -115,7 +121,7 @@ export class HttpServer {
     const query = url.indexOf("?");
     const path = query === -1 ? url : url.slice(0, query);
     const raw = this.#raw.get(path);
-    observeHttp(this.#options.metrics, request, response, raw === undefined ? undefined : path);
+    observeHttp(this.#options.metrics, request, response, raw?.name);
     response.once("close", () => {
       // The connection of a request that was under way when the stop began is idle only now.
       if (!this.#server.listening) setImmediate(() => this.#server.closeIdleConnections());
@@ -131,11 +137,7 @@ export class HttpServer {
     }
   }
 
-  #route(
-    request: IncomingMessage,
-    response: ServerResponse,
-    raw: { methods: ReadonlySet<string>; handler: RawHandler } | undefined,
-  ): void {
+  #route(request: IncomingMessage, response: ServerResponse, raw: RawRoute | undefined): void {
     if (raw === undefined) {
       // The last callback instead of a last route: components mount theirs while the server already answers.
       this.app(request as Request, response as Response, (error?: unknown) => {

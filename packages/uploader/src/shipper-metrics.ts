@@ -1,6 +1,6 @@
 /** The `thanos_shipper_*` metrics, by tenant where a directory has one, as Thanos' receive labels them. */
 
-import { Counter, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "prom-client";
 import type { ShipperEvent } from "./shipper.ts";
 
 export type ShipperMetrics = {
@@ -19,6 +19,16 @@ export function createShipperMetrics(registry: Registry): ShipperMetrics {
     "thanos_shipper_upload_failures_total",
     "Blocks that could not be put into the bucket; each try counts.",
   );
+  const corrupted = counter(
+    "thanos_shipper_corrupted_blocks_total",
+    "Blocks that could not be read, at each look.",
+  );
+  const compacted = new Gauge({
+    name: "thanos_shipper_upload_compacted_done",
+    help: "1 when all blocks of the directory are in the bucket, compacted ones too.",
+    labelNames: ["tenant"],
+    registers: [registry],
+  });
   return {
     observe(tenant, event) {
       const labels = tenant === undefined ? {} : { tenant };
@@ -29,6 +39,8 @@ export function createShipperMetrics(registry: Registry): ShipperMetrics {
           syncFailures.inc(labels, event.failed ? 1 : 0);
           uploads.inc(labels, 0);
           uploadFailures.inc(labels, 0);
+          corrupted.inc(labels, 0);
+          compacted.set(labels, event.compacted ? 1 : 0);
           break;
         case "uploaded":
           uploads.inc(labels);
@@ -36,8 +48,10 @@ export function createShipperMetrics(registry: Registry): ShipperMetrics {
         case "upload-failed":
           uploadFailures.inc(labels);
           break;
-        case "block-gone":
         case "block-unreadable":
+          corrupted.inc(labels);
+          break;
+        case "block-gone":
           break;
       }
     },

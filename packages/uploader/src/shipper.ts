@@ -37,7 +37,8 @@ export type ShipperOptions = {
 
 /** What metrics and log are made of. */
 export type ShipperEvent =
-  | { kind: "synced"; failed: boolean }
+  /** `compacted`: every block is in the bucket, those of higher compaction levels too. */
+  | { kind: "synced"; failed: boolean; compacted: boolean }
   | { kind: "uploaded"; ulid: string; meta: BlockMeta }
   | { kind: "upload-failed"; ulid: string; error: Error }
   | { kind: "block-gone"; ulid: string }
@@ -115,7 +116,8 @@ export class Shipper {
       failed = false;
       return uploaded;
     } finally {
-      this.#options.onEvent({ kind: "synced", failed });
+      const compacted = !failed && this.#options.uploadCompacted;
+      this.#options.onEvent({ kind: "synced", failed, compacted });
     }
   }
 

@@ -332,8 +332,9 @@ export const receive = defineCommand({
       grpc.add(receiver.grpcMethods);
 
       const writes = new HttpServer({ log, metrics: httpMetrics, guard: writeGuard });
-      writes.raw("/api/v1/receive", ["POST"], receiver.remoteWrite);
-      writes.raw("/api/v1/write", ["POST"], receiver.remoteWrite);
+      // The name is Thanos': its alerts ask for it.
+      writes.raw("/api/v1/receive", ["POST"], receiver.remoteWrite, "receive");
+      writes.raw("/api/v1/write", ["POST"], receiver.remoteWrite, "receive");
       writes.raw("/api/v1/otlp", ["POST"], receiver.otlp);
       writes.raw("/api/v1/otlp/v1/metrics", ["POST"], receiver.otlp);
       await writes.listen(config["remote-write.address"]);

@@ -262,7 +262,7 @@ test("limits on labels refuse those series, and no others", async () => {
   });
   expect(await node.series()).toEqual(["__name__,up,job,a"]);
   expect(await node.metrics.metrics()).toContain(
-    'thanos_receive_write_limits_hit_total{tenant="default-tenant",limit="labels.value_length"} 2',
+    'torus_receive_label_limited_series_total{tenant="default-tenant",limit="labels.value_length"} 2',
   );
 });
 

@@ -58,7 +58,7 @@ function countDropped(metrics: ReceiveMetrics, tenant: string, shaped: Shaped): 
   for (const [cluster, { samples, histograms }] of deduplicated) {
     metrics.haDeduplicated.inc({ tenant, cluster }, samples + histograms);
   }
-  for (const [limit, series] of refusals) metrics.limitsHit.inc({ tenant, limit }, series);
+  for (const [limit, series] of refusals) metrics.labelLimited.inc({ tenant, limit }, series);
 }
 
 function joined(results: readonly WriteResult[], shaped: Shaped): WriteResult {

@@ -101,6 +101,7 @@ export class Appender {
       exemplarSeriesDropped: 0,
     };
     countExemplars(request, chosen, counts);
+    state.noteJudged(counts.byVerdict, histograms.byVerdict);
     return counts;
   }
 

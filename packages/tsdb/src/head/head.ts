@@ -86,6 +86,14 @@ export class Head implements ChunkQueryable {
   get lateHistogramsAppended(): number {
     return this.#state.lateHistogramsAppended;
   }
+  /** Float samples since the start, by `Verdict`; to be read only. */
+  get judgedFloats(): Float64Array {
+    return this.#state.judgedFloats;
+  }
+  /** The same of native histograms. */
+  get judgedHistograms(): Float64Array {
+    return this.#state.judgedHistograms;
+  }
   get seriesCreated(): number {
     return this.#state.seriesCreated;
   }

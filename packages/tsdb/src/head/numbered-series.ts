@@ -179,6 +179,7 @@ export class NumberedSeries {
   #counts(k: Kernel, verdicts: number, count: number): NumberedCounts {
     const at = appendAreas(k).counts >>> 2;
     const byVerdict = k.words.slice(at, at + VERDICTS);
+    this.#state.noteJudged(byVerdict, null);
     const counts: NumberedCounts = { byVerdict, refused: [], unknown: [] };
     let bad = k.exports.numberedUnknown();
     for (let verdict = 2; verdict < VERDICTS; verdict++) bad += byVerdict[verdict] as number;

@@ -1,7 +1,7 @@
 /** What the parts of a head (append, replay, read, gc) share. One per tenant; the kernel's memory is the process's. */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { type Kernel, kernel } from "@torus/kernels";
+import { type Kernel, kernel, VERDICTS } from "@torus/kernels";
 import type { Labels } from "@torus/model";
 import { HeadLabels } from "./head-labels.ts";
 import { OpenHistograms } from "./histograms.ts";
@@ -106,6 +106,9 @@ export class HeadState {
   /** Readers whose marks point into the memory; memory they may read is not freed before they end. */
   readonly readers = new Set<HeadRead>();
   seriesCreated = 0;
+  /** Samples since the start, by `Verdict`. */
+  readonly judgedFloats = new Float64Array(VERDICTS);
+  readonly judgedHistograms = new Float64Array(VERDICTS);
   /** Floats and histograms that came out of order and were stored, since the start. */
   lateAppended = 0;
   lateHistogramsAppended = 0;
@@ -120,6 +123,14 @@ export class HeadState {
 
   get seriesCount(): number {
     return this.index.seriesCount;
+  }
+
+  /** Counts what became of an append's samples. */
+  noteJudged(floats: Uint32Array, histograms: Uint32Array | null): void {
+    for (let verdict = 0; verdict < VERDICTS; verdict++) {
+      (this.judgedFloats[verdict] as number) += floats[verdict] as number;
+      (this.judgedHistograms[verdict] as number) += histograms?.[verdict] ?? 0;
+    }
   }
 
   /** Enters what the kernel's new list says into the index: (series, ref, n, n times (pair, its address if new))*. */
