@@ -257,11 +257,13 @@ async function receive(
       // The body is let go before the answer: only what is forwarded is held until then.
       release();
     } else {
-      let body = decodeBody(chunks, encoding, maxRequestBytes);
+      const body = decodeBody(chunks, encoding, maxRequestBytes);
       if (version === 2) {
         const converted = convertRemoteWrite2(body, maxRequestBytes);
-        body = converted.body;
+        const result = await writeDecoded(options, request, { ...converted, tenant, replica });
+        // Behind the series that it is told of, by which it is logged.
         options.metadata.note(tenant, converted.metadata);
+        return result;
       }
       outcome = writeDecoded(options, request, { body, tenant, replica });
     }

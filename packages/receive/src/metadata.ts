@@ -1,78 +1,61 @@
 /**
- * Type, help and unit of metrics as senders tell them, by tenant and in memory: senders of remote write 1.0 tell them
- * again every minute, those of 2.0 with every sample. Served as thanos.Metadata.
+ * Type, help and unit of metrics as senders tell them, by tenant. What is told here is kept by the tenant's storage,
+ * which logs it; a router has no storage and keeps it in memory. Served as thanos.Metadata.
  */
 
-import { type MetricMetadata, readFields, WireType } from "@torus/protocol";
+import { readFields, WireType } from "@torus/protocol";
+import {
+  type MetricMetadata,
+  MetricMetadataSet,
+  metricType,
+  type NamedMetadata,
+} from "@torus/tsdb";
+import type { Tenants } from "./tenants.ts";
 
-export type NamedMetadata = MetricMetadata & { metric: string };
-
-/** Of a tenant; a metric beyond it is not remembered. */
-const MOST_METRICS = 50_000;
-/** Of a metric: different jobs may tell different things. */
-const MOST_OF_METRIC = 10;
-const MOST_TEXT_BYTES = 4096;
 const MOST_TENANTS = 10_000;
 
-const TYPES = [
-  "unknown",
-  "counter",
-  "gauge",
-  "histogram",
-  "gaugehistogram",
-  "summary",
-  "info",
-  "stateset",
-];
-
-/** The word that Prometheus' API has for the number on the wire. */
-export function metricType(number: number): string {
-  return TYPES[number] ?? "unknown";
-}
-
 export class MetadataStore {
-  readonly #tenants = new Map<string, Map<string, MetricMetadata[]>>();
+  readonly #tenants: Pick<Tenants, "peek" | "list"> | null;
+  /** Of tenants without storage here: of a router, or whose series all go to other tenants by a label. */
+  readonly #inMemory = new Map<string, MetricMetadataSet>();
+
+  /** @param tenants Null on a router. */
+  constructor(tenants: Pick<Tenants, "peek" | "list"> | null) {
+    this.#tenants = tenants;
+  }
 
   note(tenant: string, entries: readonly NamedMetadata[]): void {
     if (entries.length === 0) return;
-    let metrics = this.#tenants.get(tenant);
+    const local = this.#tenants?.peek(tenant);
+    if (local !== undefined) {
+      local.db.noteMetadata(entries);
+      return;
+    }
+    let metrics = this.#inMemory.get(tenant);
     if (metrics === undefined) {
-      if (this.#tenants.size >= MOST_TENANTS) return;
-      metrics = new Map();
-      this.#tenants.set(tenant, metrics);
+      if (this.#inMemory.size >= MOST_TENANTS) return;
+      metrics = new MetricMetadataSet();
+      this.#inMemory.set(tenant, metrics);
     }
-    for (const { metric, type, help, unit } of entries) {
-      if (metric === "" || metric.length + help.length + unit.length > MOST_TEXT_BYTES) continue;
-      const known = metrics.get(metric);
-      if (known === undefined) {
-        if (metrics.size < MOST_METRICS) metrics.set(metric, [{ type, help, unit }]);
-        continue;
-      }
-      const isKnown = (each: MetricMetadata) =>
-        each.type === type && each.help === help && each.unit === unit;
-      if (known.some(isKnown)) continue;
-      // The newest are kept: a metric's help may change with its program.
-      if (known.length >= MOST_OF_METRIC) known.shift();
-      known.push({ type, help, unit });
-    }
+    metrics.note(entries);
   }
 
   /** Of all tenants, each once. @param metric "" for all. @param limit Metrics; 0 or less for no limit. */
   find(metric: string, limit: number): Map<string, MetricMetadata[]> {
     const out = new Map<string, MetricMetadata[]>();
     const seen = new Set<string>();
-    for (const metrics of this.#tenants.values()) {
-      const known = metrics.get(metric) ?? [];
-      const some = metric === "" ? metrics : new Map(known.length > 0 ? [[metric, known]] : []);
+    const stored = this.#tenants?.list().map(({ db }) => db.metadata) ?? [];
+    for (const metrics of [...stored, ...this.#inMemory.values()]) {
+      const some = metric === "" ? metrics.entries() : [[metric, metrics.of(metric)] as const];
       for (const [name, entries] of some) {
         if (limit > 0 && out.size >= limit && !out.has(name)) continue;
-        for (const entry of entries) {
-          const key = JSON.stringify([name, entry.type, entry.help, entry.unit]);
+        for (const { type, help, unit } of entries) {
+          const key = JSON.stringify([name, type, help, unit]);
           if (seen.has(key)) continue;
           seen.add(key);
           const list = out.get(name);
-          if (list === undefined) out.set(name, [entry]);
-          else list.push(entry);
+          if (list === undefined) out.set(name, [{ type, help, unit }]);
+          else list.push({ type, help, unit });
         }
       }
     }

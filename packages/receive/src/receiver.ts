@@ -216,7 +216,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     now,
   });
   const { defaultTenant } = options.tenants;
-  const metadata = new MetadataStore();
+  const metadata = new MetadataStore(tenants);
   const common = { tenants, writer, defaultTenant, metrics, notReady };
   const http = {
     ...common,

@@ -11,7 +11,7 @@
  */
 
 import { BodyTooLargeError } from "@torus/kernels";
-import { metricType, type NamedMetadata } from "./metadata.ts";
+import { familyOf, metricType, type NamedMetadata } from "@torus/tsdb";
 
 /** The body is no io.prometheus.write.v2.Request. */
 export class RemoteWrite2Error extends Error {
@@ -97,12 +97,12 @@ function noteMetadata(
   { start, end }: Range,
   metadata: Map<string, NamedMetadata>,
 ): void {
-  let metric = "";
+  let name = "";
   for (let i = 0; i < labels.length; i += 2) {
-    if (out.text(labels[i] as number) === "__name__") metric = out.text(labels[i + 1] as number);
+    if (out.text(labels[i] as number) === "__name__") name = out.text(labels[i + 1] as number);
   }
-  if (metadata.has(metric)) return;
-  const entry = { metric, type: "unknown", help: "", unit: "" };
+  if (metadata.has(name)) return;
+  const entry = { metric: name, type: "unknown", help: "", unit: "" };
   eachField(out.bytes, start, end, (field, wireType, _from, _to, value) => {
     if (wireType !== 0) return;
     if (field === 1) entry.type = metricType(value);
@@ -110,7 +110,9 @@ function noteMetadata(
     else if (field === 4) entry.unit = out.text(value);
   });
   if (entry.type !== "unknown" || entry.help !== "" || entry.unit !== "") {
-    metadata.set(metric, entry);
+    // A sender tells of the series what is so of its family.
+    entry.metric = familyOf(name, entry.type);
+    metadata.set(name, entry);
   }
 }
 

@@ -2,7 +2,8 @@
  * Checkpoints of the log (Prometheus, tsdb/docs/format/wal.md): what is still needed of its oldest segments, rewritten into
  * `wal/checkpoint.NNNNNNNN/`, where NNNNNNNN is the last segment covered; then those segments are deleted.
  *
- * Kept are series that are still needed and samples not before `mint`; records of other types are kept whole.
+ * Kept are series that are still needed and samples not before `mint`; records of other types are kept whole, but for
+ * metadata, which is logged anew behind the checkpoint.
  */
 
 import { readdirSync } from "node:fs";
@@ -114,6 +115,7 @@ function keepOfRecord(
 ): Uint8Array | null {
   if (record[0] === RecordType.SERIES) return keepSeriesOf(record, keepSeries);
   if (record[0] === RecordType.SAMPLES) return keepSamplesOf(record, mint);
+  if (record[0] === RecordType.METADATA) return null;
   return record.slice();
 }
 

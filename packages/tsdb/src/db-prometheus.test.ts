@@ -192,7 +192,7 @@ function appendHistograms(db: Tsdb, start: number, rounds: number): void {
       negativeBuckets: empty,
       customValues: empty,
     };
-    const labels = ["__name__", "h", "job", "h"];
+    const labels = ["__name__", "h_total", "job", "h"];
     const histograms = [[start + n * MINUTE, histogram] as const];
     const request = walkedRequest([{ labels, samples: [], histograms }]);
     expect(db.append(request, null).histograms.byVerdict[Verdict.ACCEPTED]).toBe(1);
@@ -220,6 +220,11 @@ test.skipIf(!existsSync(PROMETHEUS)).each(["none", "snappy"] as const)(
     expect(db.head.late.count).toBeLessThan(inMemory);
     const blocks = db.blocks();
     appendHistograms(db, start, rounds);
+    db.noteMetadata([
+      { metric: "up", type: "gauge", help: "Whether it answers.", unit: "" },
+      // Whose series is not named as it is: with a field of our own.
+      { metric: "h", type: "counter", help: "ü", unit: "seconds" },
+    ]);
     await db.close();
     const want = expected(start, rounds);
     expect(ourDump(data)).toEqual(want);
@@ -268,6 +273,8 @@ test.skipIf(!existsSync(PROMETHEUS)).each(["none", "snappy"] as const)(
     const again = await openDb(data, compression, now);
     expect(again.head.seriesCount).toBe(SERIES + 1);
     expect(again.replayed.unknownRefs).toBe(0);
+    expect(again.metadata.of("up")).toMatchObject([{ help: "Whether it answers." }]);
+    expect(again.metadata.of("h")).toMatchObject([{ help: "ü", unit: "seconds" }]);
     await again.flush();
     expect(
       again.blocks().reduce((sum, { stats }) => sum + (stats.numHistogramSamples ?? 0), 0),

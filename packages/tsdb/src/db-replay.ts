@@ -24,7 +24,7 @@ export function replayLog(
   head: Head,
   minTime: number,
   log: LogLine,
-): Pick<Replay, "counts" | "aliases"> {
+): Pick<Replay, "counts" | "aliases" | "metadata"> {
   const walDir = path.join(dir, "wal");
   const replay = head.beginReplay(minTime);
   try {

@@ -32,7 +32,9 @@ import type { AppendCounts } from "./head/append.ts";
 import type { ClosedRange } from "./head/close-range.ts";
 import { Head } from "./head/head.ts";
 import type { NumberedSeries } from "./head/numbered-series.ts";
-import type { ReplayCounts } from "./head/replay.ts";
+import type { Replay, ReplayCounts } from "./head/replay.ts";
+import { type MetricMetadataSet, metadataRecords, type NamedMetadata } from "./metric-metadata.ts";
+import { encodeRecord } from "./wlog/records.ts";
 import type { Compression } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
 
@@ -69,6 +71,8 @@ export class TsdbClosedError extends Error {
 export class Tsdb {
   readonly dir: string;
   readonly replayed: ReplayCounts;
+  /** What senders tell of the tenant's metrics. */
+  readonly metadata: MetricMetadataSet;
   readonly #options: TsdbOptions;
   readonly #head: Head;
   readonly #wal: LogWriter;
@@ -91,8 +95,7 @@ export class Tsdb {
     wal: LogWriter,
     lateLog: LateLog,
     blocks: BlockSet,
-    replayed: ReplayCounts,
-    aliases: Map<number, number>,
+    replayed: Pick<Replay, "counts" | "aliases" | "metadata">,
     unlock: () => void,
   ) {
     this.dir = options.dir;
@@ -102,8 +105,9 @@ export class Tsdb {
     this.#wal = wal;
     this.#lateLog = lateLog;
     this.#blocks = blocks;
-    this.replayed = replayed;
-    this.#aliases = aliases;
+    this.replayed = replayed.counts;
+    this.#aliases = replayed.aliases;
+    this.metadata = replayed.metadata;
     this.#unlock = unlock;
     this.#queryable = new MergedChunks(
       () => [...this.#blocks.sources, this.#head, this.#head.late],
@@ -134,11 +138,11 @@ export class Tsdb {
         now: options.now,
       });
       const minTime = blocks.maxTime + 1;
-      const { counts, aliases } = replayLog(dir, head, minTime, log);
+      const replayed = replayLog(dir, head, minTime, log);
       wal = new LogWriter(walDir, { compression: options.walCompression });
-      const db = new Tsdb(options, head, wal, lateLog, blocks, counts, aliases, unlock);
+      const db = new Tsdb(options, head, wal, lateLog, blocks, replayed, unlock);
       // Under the refs of now, and without what was cut off behind damage.
-      if (head.late.count > 0 || counts.unknownRefs > 0) {
+      if (head.late.count > 0 || replayed.counts.unknownRefs > 0) {
         const forgotten = forgetStored(head.late, blocks.readers, log);
         if (forgotten > 0) {
           log("info", "out-of-order samples are in blocks already", { dir, samples: forgotten });
@@ -167,6 +171,20 @@ export class Tsdb {
   numberedSeries(): NumberedSeries {
     this.#assertOpen();
     return this.#head.numberedSeries();
+  }
+
+  /** Remembers what is told of metrics, and logs what is new and of a series in the head. */
+  noteMetadata(entries: readonly NamedMetadata[]): void {
+    if (this.#closed) return;
+    try {
+      this.#logMetadata(this.metadata.note(entries));
+    } catch (error) {
+      // It is told again before long, and then logged.
+      this.#options.log("error", "metadata of metrics is not logged", {
+        dir: this.dir,
+        error: error instanceof Error ? error.message : String(error),
+      });
+    }
   }
 
   get head(): Head {
@@ -372,12 +390,20 @@ export class Tsdb {
     for (const ref of await this.#head.truncate(mint)) this.#removedRefs.set(ref, segment);
   }
 
+  #logMetadata(all: ReturnType<MetricMetadataSet["note"]>): void {
+    for (const { record, told } of metadataRecords(all, (name) => this.#head.refOfMetric(name))) {
+      this.#wal.log([encodeRecord(record)]);
+      for (const each of told) each.isLogged = true;
+    }
+  }
+
   async #checkpoint(whole: boolean): Promise<void> {
     const walDir = this.#wal.dir;
     const before = this.#wal.segment;
     this.#wal.nextSegment();
     const last = whole ? before : segmentToCover(walDir, before);
     if (last === null) return;
+    this.#logMetadata(this.metadata.forgetLogged());
     const kept = new RefBits();
     let seen = 0;
     // Series that come meanwhile are in the log behind the checkpoint.

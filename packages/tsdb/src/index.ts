@@ -34,6 +34,13 @@ export {
 } from "./head/numbered-series.ts";
 export { LogWriteError } from "./head/record-log.ts";
 export { HeadMemoryError } from "./head/state.ts";
+export {
+  familyOf,
+  type MetricMetadata,
+  MetricMetadataSet,
+  metricType,
+  type NamedMetadata,
+} from "./metric-metadata.ts";
 export { analyzeBlock, type BlockAnalysis, type Ranked } from "./tools/analyze.ts";
 export { BlockBuilder, ConflictingSampleError } from "./tools/create-blocks.ts";
 export { formatOpenMetrics, OpenMetricsError, OpenMetricsReader } from "./tools/openmetrics.ts";

@@ -125,6 +125,11 @@ export class Head implements ChunkQueryable {
     this.#limits.seriesPerMetric = seriesPerMetric;
   }
 
+  /** A series of the metric; 0 when there is none. */
+  refOfMetric(name: string): number {
+    return this.#state.index.anyRef("__name__", name);
+  }
+
   hasRef(ref: number): boolean {
     return this.#state.table.get(ref) !== 0;
   }

@@ -134,6 +134,12 @@ export class LabelIndex {
     return this.#values.get(name)?.size ?? 0;
   }
 
+  /** A series with this pair; 0 when there is none. */
+  anyRef(name: string, value: string): number {
+    const pair = this.#values.get(name)?.get(value);
+    return pair === undefined ? 0 : (this.#refs(pair)[0] ?? 0);
+  }
+
   /** Refs of the series with this pair, ascending; a view. */
   postings(name: string, value: string): Uint32Array {
     const pair = this.#values.get(name)?.get(value);

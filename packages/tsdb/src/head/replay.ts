@@ -3,12 +3,15 @@
  *
  *   1 series    (u64 ref, uvarint labels, (str name, str value)*)*
  *   2 samples   u64 ref, u64 t, (varint ref - first, varint t - first, f64 v)*
+ *   6 metadata  (metric-metadata.ts)
  *   7 to 13     native histograms, and samples with start timestamps, which are passed over (wlog/records.ts)
  *
  * A label set may come again under another ref (after a restart); its samples go to the series that is there.
  */
 
+import { labelValue } from "@torus/model";
 import { inKnownSchema } from "../chunkenc/reduce-schema.ts";
+import { loggedMetadata, MetricMetadataSet } from "../metric-metadata.ts";
 import { decodeRecord, type LogRecord, LogRecordMalformedError } from "../wlog/records.ts";
 import { hasSample, lastTime } from "./series-memory.ts";
 import { appendAreas, type HeadState, MAX_LABEL_BYTES } from "./state.ts";
@@ -63,6 +66,8 @@ export class Replay {
    * still named its first ref, and a start maps both to one series.
    */
   readonly aliases = new Map<number, number>();
+  /** What the log tells of metrics. */
+  readonly metadata = new MetricMetadataSet();
   readonly #state: HeadState;
   readonly #minTime: number;
   /** Series addresses by ref, in the kernel's memory. */
@@ -87,6 +92,7 @@ export class Replay {
     if (type === RecordType.SERIES) this.#series(bytes);
     else if (type === RecordType.SAMPLES) this.#samples(bytes);
     else if (SAMPLE_TYPES.has(type)) this.#histograms(bytes);
+    else if (type === RecordType.METADATA) this.#metadata(bytes);
     else this.counts.skipped.set(type, (this.counts.skipped.get(type) ?? 0) + 1);
   }
 
@@ -249,6 +255,18 @@ export class Replay {
       }
       state.noteTimes(time, time);
       this.counts.samples++;
+    }
+  }
+
+  #metadata(bytes: Uint8Array): void {
+    const record = decoded(bytes);
+    if (record?.type !== RecordType.METADATA) return;
+    const state = this.#state;
+    for (const { ref, metricType, fields } of record.metadata) {
+      const series = this.#seriesOf(ref);
+      if (series === 0) continue;
+      const name = labelValue(state.labelsOf(series), "__name__");
+      this.metadata.note([loggedMetadata(name, metricType, fields)], true);
     }
   }
 
