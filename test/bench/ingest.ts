@@ -200,6 +200,7 @@ async function step(
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 0,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: Date.now,

@@ -1,3 +1,13 @@
+export {
+  decodeExemplars,
+  decodeExemplarsRequest,
+  EXEMPLARS,
+  type ExemplarsRequest,
+  encodeExemplars,
+  encodeExemplarsRequest,
+  type WireExemplar,
+  type WireExemplars,
+} from "./exemplars.ts";
 export { LabelTable } from "./label-table.ts";
 export { readLabel, readMatcher, writeLabels, writeMatchers } from "./labels.ts";
 export {

@@ -31,6 +31,8 @@ export type EndpointInfo = {
   } | null;
   /** Whether it serves thanos.Metadata. */
   metricMetadata: boolean;
+  /** Whether it serves thanos.Exemplars. */
+  exemplars: boolean;
 };
 
 type LabelSetMessage = { labels?: { name?: string; value?: string }[] };
@@ -45,6 +47,7 @@ type InfoMessage = {
     tsdb_infos?: { labels?: LabelSetMessage; min_time?: string; max_time?: string }[];
   };
   metric_metadata?: object | null;
+  exemplars?: object | null;
 };
 
 let method: MethodDefinition<object, object> | undefined;
@@ -89,6 +92,7 @@ export function encodeInfo(info: EndpointInfo): Uint8Array {
     ComponentType: info.componentType,
   };
   if (info.metricMetadata) message.metric_metadata = {};
+  if (info.exemplars) message.exemplars = {};
   if (info.store !== null) {
     // Zero values are left out, as proto3 writes them.
     message.store = {
@@ -115,6 +119,7 @@ export function decodeInfo(bytes: Uint8Array): EndpointInfo {
   const message = infoMethod().responseDeserialize(Buffer.from(bytes)) as InfoMessage;
   const { store } = message;
   return {
+    exemplars: message.exemplars !== undefined && message.exemplars !== null,
     metricMetadata: message.metric_metadata !== undefined && message.metric_metadata !== null,
     labelSets: (message.label_sets ?? []).map(labelsOf),
     componentType: message.ComponentType ?? "",

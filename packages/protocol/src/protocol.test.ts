@@ -5,11 +5,15 @@ import { MatcherRegexError } from "@torus/model";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
+  decodeExemplars,
+  decodeExemplarsRequest,
   decodeInfo,
   decodeLabelsRequest,
   decodeLabelsResponse,
   decodeSeriesRequest,
   decodeSeriesResponse,
+  encodeExemplars,
+  encodeExemplarsRequest,
   encodeInfo,
   encodeLabelsRequest,
   encodeLabelsResponse,
@@ -93,6 +97,20 @@ test.each(named(calls, "/thanos.Store/Series"))(
       const out = new SeriesMessage(given.startsWith("22"));
       for (const { labels, chunks } of frame.series) out.add(labels, chunks);
       expect(hex(out.take())).toBe(given);
+    }
+  },
+);
+
+test.each(named(calls, "/thanos.Exemplars/Exemplars"))(
+  "%s: exemplars are read and written byte for byte",
+  (_, call) => {
+    expect(hex(encodeExemplarsRequest(decodeExemplarsRequest(bytes(call.request_hex))))).toBe(
+      call.request_hex,
+    );
+    for (const { hex: given } of call.responses ?? []) {
+      const { series, warnings } = decodeExemplars(bytes(given));
+      expect(warnings).toEqual([]);
+      expect(series.map((each) => hex(encodeExemplars(each)))).toEqual([given]);
     }
   },
 );

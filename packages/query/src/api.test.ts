@@ -47,6 +47,16 @@ beforeAll(async () => {
     run: (job, _, signal) => pool.run(job, [], signal),
     stores: () => "{}",
     metadata: ({ metric }) => Promise.resolve(metadataOf(metric)),
+    exemplars: ({ query, start, end, dedup, replicaLabels, onWarning }) => {
+      if (query !== "traced") return Promise.resolve([]);
+      onWarning(`${start} ${end} ${dedup} ${replicaLabels?.join()}`);
+      const labels = ["__name__", "traced", "a", "<"];
+      const exemplars = [
+        { labels: ["trace_id", "é"], value: 0.5, time: 1500 },
+        { labels: [], value: Number.NaN, time: 2000 },
+      ];
+      return Promise.resolve([{ labels, exemplars }]);
+    },
     flags: {},
     features: [],
     process: { version: "1.2.3", startMs: 0, now: () => 1000 },
@@ -92,6 +102,13 @@ test.each<[path: string, status: number, body: string]>([
   ["query_exemplars?query=test&start=1700000000000&end=1700000001000", 200, '"data":[]'],
   ["query_exemplars?query=test&start=2&end=1", 400, "end timestamp must not be before start"],
   ["query_exemplars?query=up%7B", 400, "parse error"],
+  ["query_exemplars?query=1", 204, ""],
+  [
+    "query_exemplars?query=traced&start=1&end=2&dedup=false&replicaLabels[]=r&partial_response=true",
+    200,
+    '{"status":"success","data":[{"seriesLabels":{"__name__":"traced","a":"\\u003c"},"exemplars":[{"labels":{"trace_id":"é"},"value":"0.5","timestamp":1.500},{"labels":{},"value":"NaN","timestamp":2}]}],"warnings":["1000 2000 false r"]}',
+  ],
+  ["query_exemplars?query=traced&partial_response=false", 422, "true undefined"],
   [
     "metadata",
     200,

@@ -3,10 +3,12 @@
  * Every failure becomes an answer in `apiError`.
  */
 
+import type { Matcher } from "@torus/model";
 import type { EngineFeature } from "@torus/promql";
-import type { MetricMetadata } from "@torus/protocol";
+import type { MetricMetadata, WireExemplars } from "@torus/protocol";
+import type { ExemplarsCall } from "@torus/store";
 import express, { type Express, type Request, type Response } from "express";
-import { send } from "./answer.ts";
+import { type Answer, send } from "./answer.ts";
 import { ApiError, apiError } from "./api-error.ts";
 import {
   type DataRequest,
@@ -22,24 +24,33 @@ import {
   statisticsRequest,
   textRequest,
 } from "./data-requests.ts";
+import { exemplarsJson } from "./exemplars-json.ts";
 import { CONSTANT_ANSWERS, noRules } from "./expression-endpoints.ts";
 import { featuresJson } from "./features.ts";
 import { answer, errorAnswer } from "./json-writer.ts";
 import { metadataJson, metadataWanted } from "./metadata-json.ts";
-import { Parameters } from "./parameters.ts";
+import { MAX_TIME, MIN_TIME, Parameters } from "./parameters.ts";
 import type { TaskAnswer, TaskRunner } from "./query-job.ts";
 import { MAX_READ_REQUEST_BYTES } from "./remote-read.ts";
 import { buildInfoJson, type ProcessInfo, runtimeInfoJson } from "./status.ts";
 
 export type ApiOptions = RequestDefaults & {
   run: TaskRunner;
-  /** JSON of `/api/v1/stores`' data. */
   /** Metadata of one metric, or of all for "", from whoever has some. */
   metadata: (call: {
     metric: string;
     timeoutMs: number;
     signal: AbortSignal;
   }) => Promise<ReadonlyMap<string, readonly MetricMetadata[]>>;
+  /** Exemplars of what the query selects; times in ms. `replicaLabels` is null for the node's own. */
+  exemplars: (
+    call: Pick<ExemplarsCall, "query" | "start" | "end" | "timeoutMs" | "signal" | "onWarning"> & {
+      dedup: boolean;
+      replicaLabels: readonly string[] | null;
+      storeMatch: readonly (readonly Matcher[])[];
+    },
+  ) => Promise<readonly WireExemplars[]>;
+  /** JSON of `/api/v1/stores`' data. */
   stores: () => string;
   /** Flags with their values, for `/api/v1/status/flags`. */
   flags: Readonly<Record<string, string>>;
@@ -67,8 +78,10 @@ type ApiCall = {
   timeoutMs: number;
 };
 
-/** JSON of the answer's data, or an answer in bytes. */
-type Handler = (call: ApiCall) => Promise<TaskAnswer | string> | string;
+type Answered = Omit<TaskAnswer, "parts"> & Pick<Answer, "parts">;
+
+/** JSON of the answer's data, an answer in bytes, or none at all. */
+type Handler = (call: ApiCall) => Promise<Answered | string | null> | string;
 
 export function mountApi(app: Express, options: ApiOptions): void {
   const form = express.text({ type: "application/x-www-form-urlencoded", limit: MAX_FORM_BYTES });
@@ -110,7 +123,13 @@ export function mountApi(app: Express, options: ApiOptions): void {
   route(["GET", "POST"], "series", data(seriesRequest));
   route(["GET", "POST"], "format_query", data(textRequest("format")));
   route(["GET", "POST"], "parse_query", data(textRequest("parse")));
-  route(["GET", "POST"], "query_exemplars", data(textRequest("exemplars")));
+  const checkExemplars = data(textRequest("exemplars"));
+  route(["GET", "POST"], "query_exemplars", async (call) => {
+    // Parsed in a thread, as every query; without a selector there is no answer.
+    const checked = await checkExemplars(call);
+    if (await isNoData(checked)) return null;
+    return exemplarsAnswer(call, options);
+  });
   route(["GET"], "status/tsdb", data(statisticsRequest));
   route(["GET"], "/federate", data(federateRequest), { isRawBody: false, isPlain: true });
   route(["POST"], "read", data(readRequest), { isRawBody: true, isPlain: true });
@@ -137,6 +156,41 @@ export function mountApi(app: Express, options: ApiOptions): void {
   });
 }
 
+async function isNoData(found: Answered | string | null): Promise<boolean> {
+  if (found === null || typeof found === "string") return found === null;
+  const parts: Uint8Array[] = [];
+  for await (const part of found.parts) parts.push(part);
+  return Buffer.concat(parts).includes('"data":null');
+}
+
+async function exemplarsAnswer(
+  { request, parameters, signal, timeoutMs }: ApiCall,
+  options: ApiOptions,
+): Promise<Answered> {
+  const { data, storeMatch } = textRequest("exemplars")(parameters, request, options);
+  const warnings: string[] = [];
+  const found = await options.exemplars({
+    query: parameters.text("query"),
+    start: parameters.time("start", MIN_TIME),
+    end: parameters.time("end", MAX_TIME),
+    timeoutMs,
+    signal,
+    onWarning: (warning) => void warnings.push(warning),
+    dedup: data.dedup,
+    replicaLabels: data.replicaLabels,
+    storeMatch,
+  });
+  if (warnings.length > 0 && !data.partialResponse) {
+    throw new ApiError("execution", warnings.join("; "));
+  }
+  return {
+    warned: warnings.length > 0,
+    contentType: "application/json",
+    contentEncoding: null,
+    parts: [answer(exemplarsJson(found), warnings)],
+  };
+}
+
 async function answerOne(
   request: Request,
   response: Response,
@@ -161,11 +215,15 @@ async function answerOne(
       left.abort(new ApiError("timeout", "query timed out in expression evaluation"));
     if (timeoutMs <= 0) late();
     const timer = setTimeout(late, timeoutMs);
-    let found: TaskAnswer | string;
+    let found: Answered | string | null;
     try {
       found = await handler({ request, parameters, signal: left.signal, timeoutMs });
     } finally {
       clearTimeout(timer);
+    }
+    if (found === null) {
+      response.status(204).end();
+      return;
     }
     if (typeof found === "string") {
       await send(request, response, {

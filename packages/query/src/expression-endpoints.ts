@@ -4,7 +4,7 @@
  */
 
 import { MatcherRegexError } from "@torus/model";
-import { formatExpr, PromqlParseError, parseExpr } from "@torus/promql";
+import { children, type Expr, formatExpr, PromqlParseError, parseExpr } from "@torus/promql";
 import { ApiError, badParameter } from "./api-error.ts";
 import { astJson } from "./ast-json.ts";
 import { goString } from "./json-writer.ts";
@@ -13,7 +13,7 @@ import type { Parameters } from "./parameters.ts";
 /** What is done with the text of a query that is not evaluated. */
 export type TextTask = "format" | "parse" | "exemplars";
 
-/** @returns JSON. @throws {ApiError} when the text is no expression */
+/** @returns JSON; of exemplars only whether the expression selects any series. @throws {ApiError} when the text is no expression */
 export function textAnswer(task: TextTask, query: string): string {
   let expr: ReturnType<typeof parseExpr>;
   try {
@@ -29,8 +29,12 @@ export function textAnswer(task: TextTask, query: string): string {
     case "parse":
       return astJson(expr);
     case "exemplars":
-      return "[]";
+      return hasSelector(expr) ? "[]" : "null";
   }
+}
+
+function hasSelector(expr: Expr): boolean {
+  return expr.kind === "vectorSelector" || children(expr).some(hasSelector);
 }
 
 export function noRules(parameters: Parameters): string {

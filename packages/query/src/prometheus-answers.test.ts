@@ -138,6 +138,7 @@ async function startOurs(data: string): Promise<string> {
       ),
     stores: () => "{}",
     metadata: () => Promise.resolve(new Map()),
+    exemplars: () => Promise.resolve([]),
     flags: {},
     features: [],
     process: { version: "", startMs: 0, now: Date.now },
@@ -281,6 +282,7 @@ const SAME: Request[] = [
   { path: "format_query?query=sum(up)by(job)" },
   { path: "format_query?query=up%7B" },
   { path: "query_exemplars?query=up&start=1&end=2" },
+  { path: "query_exemplars?query=1%2B1&start=1&end=2" },
   { path: "query_exemplars?query=up&start=2&end=1" },
   { path: "query_exemplars?query=up%7B&start=1&end=2" },
   // What a Prometheus without configuration has none of

@@ -57,6 +57,8 @@ export type RemoteWriteHttpOptions = {
   metrics: ReceiveMetrics;
   log: Logger;
   /** Why nothing is taken now; undefined when ready. */
+  /** Exemplars are stored, here as on the other receivers of the ring. */
+  keepsExemplars: boolean;
   notReady: () => string | undefined;
 };
 
@@ -97,7 +99,7 @@ export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler 
         options.gate.leave();
       }
       if (result.cause === Cause.LIMIT) metrics.headSeriesLimited.inc({ tenant });
-      if (checked.version === 2) writtenHeaders(response, result);
+      if (checked.version === 2) writtenHeaders(response, result, options.keepsExemplars);
       // As other HA trackers answer: taken, and not stored.
       status = result.isDuplicate === true ? 202 : codesOf(result.cause).http;
       message = result.message;
@@ -216,12 +218,15 @@ function versionOf(headers: IncomingHttpHeaders): 1 | 2 {
 }
 
 /** What a quorum stored: by these a sender of 2.0 knows what became of a request, whatever its status. */
-function writtenHeaders(response: ServerResponse, result: WriteResult): void {
-  const { samples, histograms } = result.written;
+function writtenHeaders(
+  response: ServerResponse,
+  { written }: WriteResult,
+  keepsExemplars: boolean,
+): void {
+  const { samples, histograms, exemplars } = written;
   response.setHeader("x-prometheus-remote-write-samples-written", samples);
   response.setHeader("x-prometheus-remote-write-histograms-written", histograms);
-  // Exemplars are dropped, as long as the head stores none.
-  response.setHeader("x-prometheus-remote-write-exemplars-written", 0);
+  response.setHeader("x-prometheus-remote-write-exemplars-written", keepsExemplars ? exemplars : 0);
 }
 
 function bodyEncoding(encoding: string | undefined): BodyEncoding {

@@ -1,7 +1,7 @@
 /** Writes a request's series into a tenant's TSDB, and says which of them were not stored, and why. */
 
 import { SERIES_WORDS, SeriesWord, Verdict, type WriteRequestBuffer } from "@torus/kernels";
-import type { Tsdb } from "@torus/tsdb";
+import { type ExemplarCounts, refusedExemplars, type Tsdb } from "@torus/tsdb";
 import { Cause, causeOfVerdict } from "./cause.ts";
 
 export type LocalResult = {
@@ -11,6 +11,7 @@ export type LocalResult = {
   byVerdict: Uint32Array;
   /** What is wrong with the first invalid histogram; "" when none is. */
   invalid: string;
+  exemplars: ExemplarCounts;
 };
 
 /** @param chosen Indexes of series; null for all. What the storage throws is for the caller. */
@@ -19,11 +20,11 @@ export function writeLocal(
   request: WriteRequestBuffer,
   chosen: Uint32Array | null,
 ): LocalResult {
-  const { byVerdict: floats, histograms } = db.append(request, chosen);
+  const { byVerdict: floats, histograms, exemplars } = db.append(request, chosen);
   const byVerdict = floats.map((count, verdict) => count + (histograms.byVerdict[verdict] ?? 0));
   const failed: LocalResult["failed"] = [];
-  const result = { failed, byVerdict, invalid: histograms.invalid };
-  let refused = 0;
+  const result = { failed, byVerdict, invalid: histograms.invalid, exemplars };
+  let refused = refusedExemplars(exemplars);
   for (let verdict = Verdict.OUT_OF_ORDER; verdict < byVerdict.length; verdict++) {
     refused += byVerdict[verdict] as number;
   }
@@ -52,13 +53,17 @@ const VERDICT_TEXTS: Readonly<Record<number, string>> = {
   [Verdict.INVALID_HISTOGRAM]: "invalid native histogram",
 };
 
-/** `2 × out of order sample, 1 × invalid labels`; "" when nothing was refused. */
-export function describeRefused({ byVerdict, invalid }: LocalResult): string {
+/** `2 × out of order sample, 1 × invalid labels, 1 × out of order exemplar`; "" when nothing was refused. */
+export function describeRefused({ byVerdict, invalid, exemplars }: LocalResult): string {
   const parts: string[] = [];
   for (const [verdict, text] of Object.entries(VERDICT_TEXTS)) {
     const count = byVerdict[Number(verdict)] ?? 0;
     if (count > 0) parts.push(`${count} × ${text}`);
   }
   if (invalid !== "") parts.push(invalid);
+  const { outOfOrder, tooLong, invalid: unknown } = exemplars;
+  if (outOfOrder > 0) parts.push(`${outOfOrder} × out of order exemplar`);
+  if (tooLong > 0) parts.push(`${tooLong} × exemplar label set too long`);
+  if (unknown > 0) parts.push(`${unknown} × exemplar malformed or of an unknown series`);
   return parts.join(", ");
 }

@@ -5,7 +5,7 @@ import { Verdict } from "@torus/kernels";
 import type { Tsdb } from "@torus/tsdb";
 import { Counter, Gauge, Histogram, type Registry, Summary } from "prom-client";
 import type { HandOff } from "./handoff/handoff.ts";
-import type { Tenants } from "./tenants.ts";
+import type { Tenant, Tenants } from "./tenants.ts";
 
 export type ReceiveMetrics = ReturnType<typeof createReceiveMetrics>;
 
@@ -195,6 +195,44 @@ export function createReceiveMetrics(registry: Registry) {
   };
 }
 
+type ExemplarMetric = readonly [
+  name: string,
+  help: string,
+  value: (exemplars: Tenant["db"]["head"]["exemplars"]) => number,
+];
+
+const EXEMPLAR_COUNTERS: readonly ExemplarMetric[] = [
+  [
+    "prometheus_tsdb_exemplar_exemplars_appended_total",
+    "Exemplars that were stored.",
+    ({ appended }) => appended,
+  ],
+  [
+    "prometheus_tsdb_exemplar_out_of_order_exemplars_total",
+    "Exemplars that were refused because their series has a newer one.",
+    ({ outOfOrder }) => outOfOrder,
+  ],
+];
+
+const EXEMPLAR_GAUGES: readonly ExemplarMetric[] = [
+  ["prometheus_tsdb_exemplar_exemplars_in_storage", "Exemplars in memory.", ({ count }) => count],
+  [
+    "prometheus_tsdb_exemplar_series_with_exemplars_in_storage",
+    "Series that have exemplars in memory.",
+    ({ seriesCount }) => seriesCount,
+  ],
+  [
+    "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds",
+    "Time of the newest exemplar in memory.",
+    ({ lastTime }) => lastTime / 1000,
+  ],
+  [
+    "prometheus_tsdb_exemplar_max_exemplars",
+    "The most exemplars that are kept in memory.",
+    ({ max }) => max,
+  ],
+];
+
 /** Each tenant's TSDB, read when metrics are scraped. */
 export function registerTenantMetrics(registry: Registry, tenants: Tenants): void {
   const gauge = (
@@ -298,6 +336,23 @@ export function registerTenantMetrics(registry: Registry, tenants: Tenants): voi
     "Maximum timestamp of the head block, in milliseconds.",
     ({ db }) => db.head.maxTime,
   );
+  for (const [name, help, value] of EXEMPLAR_COUNTERS) {
+    new Counter({
+      name,
+      help,
+      labelNames: ["tenant"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { name: tenant, db } of tenants.list()) {
+          this.inc({ tenant }, value(db.head.exemplars));
+        }
+      },
+    });
+  }
+  for (const [name, help, value] of EXEMPLAR_GAUGES) {
+    gauge(name, help, ({ db }) => value(db.head.exemplars));
+  }
   gauge(
     "prometheus_tsdb_blocks_loaded",
     "Number of currently loaded data blocks.",

@@ -89,6 +89,7 @@ async function stored(name: string): Promise<Set<string>> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 0,
+    maxExemplars: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: Date.now,

@@ -83,6 +83,10 @@ test("samples that an owner refused are not counted as written, those of lost se
   }
   for (const cause of [Cause.STORED, Cause.STORED]) decision.count(1, cause);
   for (const cause of [Cause.UNAVAILABLE, Cause.INTERNAL]) decision.count(2, cause);
-  const written = decision.written(Uint32Array.of(5, 7, 9), Uint32Array.of(0, 2, 0));
-  expect(written).toEqual({ samples: 3 + 7, histograms: 2 });
+  const written = decision.written({
+    floats: Uint32Array.of(5, 7, 9),
+    histograms: Uint32Array.of(0, 2, 0),
+    exemplars: Uint32Array.of(1, 4, 2),
+  });
+  expect(written).toEqual({ samples: 3 + 7, histograms: 2, exemplars: 4 });
 });

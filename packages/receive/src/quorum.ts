@@ -5,6 +5,10 @@
  */
 
 import { CAUSE_PRECEDENCE, CAUSES, Cause, gravest } from "./cause.ts";
+import type { SampleCounts } from "./sample-counts.ts";
+
+/** What a quorum stored. */
+export type Written = { samples: number; histograms: number; exemplars: number };
 
 /** Copies that must be stored. With two copies one is enough, as in Thanos: a dead node must not stop writes. */
 export function writeQuorum(copies: number): number {
@@ -63,13 +67,10 @@ export class WriteDecision {
   /**
    * How many samples a quorum stored, by the numbers that each series has: all of a stored series, and of one that
    * was refused in part, what no owner refused. A series has floats or histograms (remote write 2.0); of one that has
-   * both, the floats are taken for the refused ones.
+   * both, the floats are taken for the refused ones. Exemplars count where nothing of their series was refused.
    */
-  written(
-    floats: Uint32Array,
-    histograms: Uint32Array | null,
-  ): { samples: number; histograms: number } {
-    const written = { samples: 0, histograms: 0 };
+  written({ floats, histograms, exemplars }: SampleCounts): Written {
+    const written = { samples: 0, histograms: 0, exemplars: 0 };
     for (let i = 0; i < this.#bySeries; i++) {
       const cause = (this.#verdicts[i] as number) - 1;
       const float = floats[i] as number;
@@ -78,6 +79,7 @@ export class WriteDecision {
         cause === Cause.CONFLICT || cause === Cause.LIMIT || cause === Cause.BAD_REQUEST;
       if (cause !== Cause.STORED && !isPart) continue;
       const refused = isPart ? (this.#refused[i] as number) : 0;
+      if (!isPart) written.exemplars += exemplars?.[i] ?? 0;
       written.samples += Math.max(0, float - refused);
       written.histograms += Math.max(0, histogram - Math.max(0, refused - float));
     }

@@ -16,7 +16,7 @@ import {
   startLoop,
   watchConfig,
 } from "@torus/server";
-import { type StoreSource, storeMethods } from "@torus/store";
+import { type ExemplarSource, type StoreSource, storeMethods } from "@torus/store";
 import type { Registry } from "prom-client";
 import { Edge } from "./edge/edge.ts";
 import { followRelabel } from "./edge/follow-relabel.ts";
@@ -226,6 +226,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     edge,
     gate,
     takesReplica: mode === "RouterIngestor",
+    keepsExemplars: options.tenants.tsdb.maxExemplars > 0,
     log,
   };
   log.info("receiver is open", { mode, replicationFactor });
@@ -243,6 +244,9 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
         ready: () => true,
         openEnded: true,
         metadata: (metric, limit) => metadata.find(metric, limit),
+        ...(tenants === null || options.tenants.tsdb.maxExemplars === 0
+          ? {}
+          : { exemplars: () => exemplarSources(tenants) }),
       }),
     },
     remoteWrite: remoteWriteHandler(http),
@@ -291,6 +295,13 @@ function storeSources(tenants: Tenants): StoreSource[] {
     mint: db.minTime,
     maxt: db.maxTime,
     queryable: db.queryable(),
+  }));
+}
+
+function exemplarSources(tenants: Tenants): ExemplarSource[] {
+  return tenants.list().map(({ name, db }) => ({
+    labels: labelsFromObject(tenants.labels(name)),
+    select: (lists, mint, maxt) => db.head.selectExemplars(lists, mint, maxt),
   }));
 }
 

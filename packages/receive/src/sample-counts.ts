@@ -1,4 +1,4 @@
-/** How many floats and native histograms each series of a request has. */
+/** How many floats, native histograms and exemplars each series of a request has. */
 
 import { SERIES_WORDS, SeriesFlag, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
 
@@ -6,22 +6,36 @@ export type SampleCounts = {
   floats: Uint32Array;
   /** Null when no series has any. */
   histograms: Uint32Array | null;
+  /** Null when no series has any. */
+  exemplars: Uint32Array | null;
 };
+
+const EXEMPLAR_TAG = 26;
+const HISTOGRAM_TAG = 34;
 
 /** @param request Walked; its body stands. */
 export function samplesBySeries(request: WriteRequestBuffer): SampleCounts {
   const table = request.series;
   const floats = new Uint32Array(request.count);
   let histograms: Uint32Array | null = null;
+  let exemplars: Uint32Array | null = null;
   for (let i = 0; i < floats.length; i++) {
     const at = i * SERIES_WORDS;
     floats[i] = table[at + SeriesWord.SAMPLES] as number;
-    if (((table[at + SeriesWord.FLAGS] as number) & SeriesFlag.HISTOGRAMS) === 0) continue;
-    histograms ??= new Uint32Array(request.count);
+    const flags = table[at + SeriesWord.FLAGS] as number;
+    if ((flags & (SeriesFlag.HISTOGRAMS | SeriesFlag.EXEMPLARS)) === 0) continue;
     const start = table[at + SeriesWord.START] as number;
-    histograms[i] = countHistograms(request.bytes(start, table[at + SeriesWord.LENGTH] as number));
+    const bytes = request.bytes(start, table[at + SeriesWord.LENGTH] as number);
+    if (flags & SeriesFlag.HISTOGRAMS) {
+      histograms ??= new Uint32Array(request.count);
+      histograms[i] = countFields(bytes, HISTOGRAM_TAG);
+    }
+    if (flags & SeriesFlag.EXEMPLARS) {
+      exemplars ??= new Uint32Array(request.count);
+      exemplars[i] = countFields(bytes, EXEMPLAR_TAG);
+    }
   }
-  return { floats, histograms };
+  return { floats, histograms, exemplars };
 }
 
 export function samplesOf({ floats, histograms }: SampleCounts, index: number): number {
@@ -33,8 +47,8 @@ export function totalSamples({ floats, histograms }: SampleCounts): number {
   return floats.reduce(sum, 0) + (histograms?.reduce(sum, 0) ?? 0);
 }
 
-/** Fields 4 of one TimeSeries field of a request that was walked: nothing in it is cut short. */
-function countHistograms(bytes: Uint8Array): number {
+/** Fields with this tag in one TimeSeries field of a request that was walked: nothing in it is cut short. */
+function countFields(bytes: Uint8Array, wanted: number): number {
   let at = 1;
   const varint = (): number => {
     let value = 0;
@@ -48,7 +62,7 @@ function countHistograms(bytes: Uint8Array): number {
   varint();
   while (at < bytes.length) {
     const tag = varint();
-    if (tag === 34) count++;
+    if (tag === wanted) count++;
     const wireType = tag % 8;
     if (wireType === 0) varint();
     else if (wireType === 1) at += 8;

@@ -77,6 +77,7 @@ export class Node {
           retentionMs: 0,
           maxBytes: 0,
           outOfOrderWindowMs: 0,
+          maxExemplars: 10,
           walCompression: "none",
         },
         labels: { receive_replica: "a" },

@@ -55,6 +55,7 @@ async function writer(name: string, endpoints: readonly string[], replicationFac
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 0,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 10 ** 12,

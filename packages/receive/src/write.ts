@@ -13,7 +13,7 @@ import type { HandOff } from "./handoff/handoff.ts";
 import { describeRefused, writeLocal } from "./local.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
 import { isAway, type Peer, type Peers } from "./peers.ts";
-import { WriteDecision, writeQuorum } from "./quorum.ts";
+import { WriteDecision, type Written, writeQuorum } from "./quorum.ts";
 import { byCopy, type Copies, forwardedRequest, routeRequest } from "./route.ts";
 import { type SampleCounts, samplesBySeries, samplesOf, totalSamples } from "./sample-counts.ts";
 import { asWriteRequest, makeShipment } from "./shipment.ts";
@@ -26,8 +26,7 @@ export type WriteResult = {
   message: string;
   series: number;
   samples: number;
-  /** Floats and native histograms that a quorum stored. */
-  written: { samples: number; histograms: number };
+  written: Written;
   /** All series are copies of an HA pair's replica that is not listened to. */
   isDuplicate?: boolean;
 };
@@ -48,7 +47,7 @@ export class NoHashringError extends Error {
 }
 
 const STORED = { cause: Cause.STORED, message: "" } as const;
-const NONE_WRITTEN = { samples: 0, histograms: 0 } as const;
+const NONE_WRITTEN: Written = { samples: 0, histograms: 0, exemplars: 0 };
 
 export type WriterOptions = {
   /** Undefined without a hashring: everything is stored here. */
@@ -327,7 +326,7 @@ export class Writer {
     const sizes = {
       series: samples.floats.length,
       samples: totalSamples(samples),
-      written: decision.written(samples.floats, samples.histograms),
+      written: decision.written(samples),
     };
     if (cause === Cause.STORED) return { ...STORED, ...sizes };
     let failed = 0;

@@ -8,6 +8,7 @@ export type { GatewayMetrics } from "./bucket/gateway-metrics.ts";
 export { createGatewayMetrics } from "./bucket/gateway-metrics.ts";
 export { BlockFileDamagedError } from "./bucket/index-bytes.ts";
 export type { DedupFunction } from "./dedup/dedup.ts";
+export type { ExemplarSource } from "./exemplars.ts";
 export { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
 export {
   Endpoint,
@@ -15,6 +16,11 @@ export {
   EndpointSet,
   type EndpointState,
 } from "./proxy/endpoints.ts";
+export {
+  type ExemplarsCall,
+  fanOutExemplars,
+  TooManyExemplarsError,
+} from "./proxy/fan-out-exemplars.ts";
 export { fanOutMetadata, type MetadataCall } from "./proxy/fan-out-metadata.ts";
 export { FanOutError, spareReplicas } from "./proxy/missing.ts";
 export { ProxyQueryable, type ProxyQueryOptions } from "./proxy/proxy-queryable.ts";

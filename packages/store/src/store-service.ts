@@ -20,6 +20,7 @@ import {
   PartialResponse,
 } from "@torus/protocol";
 import { type GrpcCall, GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
+import { type ExemplarSource, exemplarMethods } from "./exemplars.ts";
 import { messageOf, seriesAnswer } from "./series-answer.ts";
 import { matchExternal, overlaps, type StoreSource } from "./source.ts";
 
@@ -40,6 +41,8 @@ export type StoreServiceOptions = {
   openEnded: boolean;
   /** What metrics are, in words; left out where that is not served. */
   metadata?: (metric: string, limit: number) => ReadonlyMap<string, MetricMetadata[]>;
+  /** Left out where none are served. Asked anew for each call. */
+  exemplars?: () => readonly ExemplarSource[];
 };
 
 const MAX_INT64 = 2 ** 63;
@@ -70,6 +73,7 @@ export function storeMethods(options: StoreServiceOptions): GrpcMethods {
         };
   return {
     ...metadataMethods,
+    ...(options.exemplars === undefined ? {} : exemplarMethods(options.exemplars)),
     "/thanos.info.Info/Info": { kind: "unary", handler: () => guarded(() => info(options)) },
     "/thanos.Store/Series": {
       kind: "serverStream",
@@ -108,7 +112,13 @@ function asGrpcError(error: unknown): unknown {
   return error;
 }
 
-function info({ componentType, sources, openEnded, metadata }: StoreServiceOptions): Uint8Array {
+function info({
+  componentType,
+  sources,
+  openEnded,
+  metadata,
+  exemplars,
+}: StoreServiceOptions): Uint8Array {
   const byLabels = new Map<string, { labels: Labels; minTime: number; maxTime: number }>();
   let minTime = Number.POSITIVE_INFINITY;
   let maxTime = Number.NEGATIVE_INFINITY;
@@ -134,6 +144,7 @@ function info({ componentType, sources, openEnded, metadata }: StoreServiceOptio
     labelSets: tsdbInfos.map(({ labels }) => labels),
     componentType,
     metricMetadata: metadata !== undefined,
+    exemplars: exemplars !== undefined,
     store: {
       minTime: openEnded
         ? Math.min(...tsdbInfos.map((entry) => entry.minTime), MAX_INT64)

@@ -24,6 +24,7 @@ async function reopen(): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 0,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

@@ -79,6 +79,7 @@ function openDb(dir: string): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 0,
+    maxExemplars: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: () => 2 ** 45,

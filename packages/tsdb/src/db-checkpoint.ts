@@ -2,8 +2,8 @@
  * Checkpoints of the log (Prometheus, tsdb/docs/format/wal.md): what is still needed of its oldest segments, rewritten into
  * `wal/checkpoint.NNNNNNNN/`, where NNNNNNNN is the last segment covered; then those segments are deleted.
  *
- * Kept are series that are still needed and samples not before `mint`; records of other types are kept whole, but for
- * metadata, which is logged anew behind the checkpoint.
+ * Kept are series that are still needed, samples, native histograms and exemplars not before `mint`, and deletions that
+ * reach it; records of types that we do not know are kept whole. Metadata is logged anew behind the checkpoint.
  */
 
 import { readdirSync } from "node:fs";
@@ -11,6 +11,12 @@ import path from "node:path";
 import { files, removeUnfinished, syncDirectory } from "./files.ts";
 import { RecordType } from "./head/replay.ts";
 import { type LogDamage, readLog } from "./wlog/reader.ts";
+import {
+  decodeRecord,
+  encodeRecord,
+  type LogRecord,
+  LogRecordMalformedError,
+} from "./wlog/records.ts";
 import { type Compression, listSegments } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
 
@@ -116,7 +122,34 @@ function keepOfRecord(
   if (record[0] === RecordType.SERIES) return keepSeriesOf(record, keepSeries);
   if (record[0] === RecordType.SAMPLES) return keepSamplesOf(record, mint);
   if (record[0] === RecordType.METADATA) return null;
-  return record.slice();
+  return keepOthersOf(record, mint);
+}
+
+/** Native histograms, exemplars and deletions: they are few beside the floats. */
+function keepOthersOf(bytes: Uint8Array, mint: number): Uint8Array | null {
+  let record: LogRecord | null;
+  try {
+    record = decodeRecord(bytes);
+  } catch (error) {
+    // What a start says and passes over stays as it is.
+    if (!(error instanceof LogRecordMalformedError)) throw error;
+    return bytes.slice();
+  }
+  const isNew = ({ time }: { time: bigint }) => Number(time) >= mint;
+  if (record === null) return bytes.slice();
+  if (record.type === 3) {
+    const tombstones = record.tombstones.filter(({ maxt }) => Number(maxt) >= mint);
+    return tombstones.length === 0 ? null : encodeRecord({ ...record, tombstones });
+  }
+  if (record.type === 4) {
+    const exemplars = record.exemplars.filter(isNew);
+    return exemplars.length === 0 ? null : encodeRecord({ ...record, exemplars });
+  }
+  if (record.type === 7 || record.type === 8 || record.type === 9 || record.type === 10) {
+    const samples = record.samples.filter(isNew);
+    return samples.length === 0 ? null : encodeRecord({ ...record, samples });
+  }
+  return bytes.slice();
 }
 
 /** End of the varint at `at`, of whose value the caller needs nothing. */

@@ -32,6 +32,7 @@ const db = await Tsdb.open({
   retentionMs: run.retentionMs,
   maxBytes: 0,
   outOfOrderWindowMs: run.outOfOrderWindowMs,
+  maxExemplars: 0,
   walCompression: run.compression,
   seriesLimit: 0,
   now: () => 2 ** 45,

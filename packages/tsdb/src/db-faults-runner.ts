@@ -46,6 +46,7 @@ function openDb(dir: string, said: string[]): Promise<Tsdb> {
     retentionMs: RETENTION_MS,
     maxBytes: 0,
     outOfOrderWindowMs: 50 * STEP_MS,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => 2 ** 45,

@@ -43,6 +43,7 @@ function openDb(): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 50 * STEP_MS,
+    maxExemplars: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: () => 2 ** 45,

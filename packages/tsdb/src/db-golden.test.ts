@@ -26,6 +26,7 @@ function openDb(dir: string, said: string[]): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 7_200_000,
+    maxExemplars: 1000,
     walCompression: "none",
     seriesLimit: 0,
     now: () => 1_700_010_000_000,
@@ -65,6 +66,25 @@ async function shown(db: Tsdb): Promise<Series[]> {
   return out;
 }
 
+type ShownExemplars = {
+  exemplars: { labels: [string, string][]; t: number; v: string }[];
+  series: [string, string][];
+};
+
+function exemplarsIn(db: Tsdb): ShownExemplars[] {
+  const pairs = (labels: readonly string[]): [string, string][] =>
+    labels.flatMap((name, i) => (i % 2 === 0 ? [[name, labels[i + 1] as string]] : []));
+  const any = [[new Matcher("=~", "__name__", ".*")]];
+  return db.head.selectExemplars(any, 0, 2 ** 50).map(({ labels, exemplars }) => ({
+    exemplars: exemplars.map((each) => ({
+      labels: pairs(each.labels),
+      t: each.time,
+      v: String(each.value),
+    })),
+    series: pairs(labels),
+  }));
+}
+
 const DELETIONS =
   "warn: deletions in the log are not carried out: what they deleted is there again";
 /** What the start has to say; nothing of the others. */
@@ -86,11 +106,13 @@ test.each(names)(
     cpSync(path.join(GOLDEN, name), dir, { recursive: true });
     const golden = JSON.parse(readFileSync(path.join(GOLDEN, `${name}.json`), "utf8")) as {
       query_series: Series[];
+      exemplars_after_replay?: ShownExemplars[];
     };
     const said: string[] = [];
     const db = await openDb(dir, said);
     try {
       expect(said).toEqual(SAID[name] ?? []);
+      expect(exemplarsIn(db)).toEqual(golden.exemplars_after_replay ?? []);
       const got = samplesOf(await shown(db));
       const want = samplesOf(golden.query_series);
       expect(want.size).toBeGreaterThan(0);

@@ -38,6 +38,7 @@ async function openDb(dir: string, seriesLimit = 0): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 30 * 60_000,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit,
     now: () => START + 100 * HOUR,

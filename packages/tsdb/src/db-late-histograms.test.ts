@@ -35,6 +35,7 @@ async function openDb(dir: string): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 3 * HOUR,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

@@ -33,6 +33,7 @@ async function openDb(dir: string, options: Partial<TsdbOptions> = {}): Promise<
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 30 * MINUTE,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

@@ -34,6 +34,7 @@ async function openDb(dir: string): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 0,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 1000 * HOUR,

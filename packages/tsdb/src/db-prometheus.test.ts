@@ -47,6 +47,7 @@ function openDb(dir: string, compression: "none" | "snappy", now: number): Promi
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: HOUR,
+    maxExemplars: 0,
     walCompression: compression,
     seriesLimit: 0,
     now: () => now,

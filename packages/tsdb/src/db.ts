@@ -54,6 +54,8 @@ export type TsdbOptions = {
   seriesLimit: number;
   /** How far behind a tenant's newest sample late ones are taken; 0 for not at all. */
   outOfOrderWindowMs: number;
+  /** The most exemplars in memory; 0 for none. */
+  maxExemplars: number;
   now: () => number;
   log: LogLine;
 };
@@ -135,6 +137,7 @@ export class Tsdb {
         outOfOrderWindowMs: options.outOfOrderWindowMs,
         chunkRangeMs: options.blockDurationMs,
         seriesLimit: options.seriesLimit,
+        maxExemplars: options.maxExemplars,
         now: options.now,
       });
       const minTime = blocks.maxTime + 1;

@@ -29,6 +29,7 @@ async function openDb(dir: string): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 2 * HOUR,
+    maxExemplars: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: () => START + 1000 * HOUR,

@@ -26,6 +26,7 @@ export { Tsdb, TsdbClosedError } from "./db.ts";
 export { DirectoryLockedError } from "./db-lock.ts";
 export type { LogLine } from "./db-replay.ts";
 export type { AppendCounts } from "./head/append.ts";
+export { type ExemplarCounts, refusedExemplars } from "./head/append-exemplars.ts";
 export {
   LEAST_ROW_BYTES,
   type NumberedCounts,

@@ -20,6 +20,7 @@ export function openStore(dir: string): Promise<Tsdb> {
     retentionMs: 0,
     maxBytes: 0,
     outOfOrderWindowMs: 30 * 60_000,
+    maxExemplars: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: Date.now,

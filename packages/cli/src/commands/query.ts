@@ -19,6 +19,7 @@ import {
   type Endpoint,
   EndpointSet,
   type EndpointSpec,
+  fanOutExemplars,
   fanOutMetadata,
   openStoreClient,
   spareReplicas,
@@ -214,6 +215,15 @@ export const query = defineCommand({
           );
         },
         stores: () => storesJson(endpoints.listed()),
+        exemplars: async ({ dedup, replicaLabels, storeMatch, ...call }) => {
+          const own = config["query.replica-label"];
+          return fanOutExemplars(chosen(endpoints.listed(), storeMatch), {
+            ...call,
+            replicaLabels: dedup
+              ? [...config["query.ring-replica-label"], ...(replicaLabels ?? own)]
+              : [],
+          });
+        },
         metadata: (call) =>
           fanOutMetadata(endpoints.listed(), {
             ...call,

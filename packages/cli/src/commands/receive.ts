@@ -203,6 +203,9 @@ const receiveFlags = {
     "tsdb.max-retention-bytes": flag.bytes("The most bytes of blocks kept here; 0 for no limit.", {
       default: "0",
     }),
+    "tsdb.max-exemplars": flag.integer("The most exemplars of a tenant in memory; 0 for none.", {
+      default: "0",
+    }),
     "tsdb.wal-compression": flag.boolean("Compress the write-ahead log.", { default: true }),
     "tsdb.block-duration": flag.duration("Length of the blocks cut from the head.", {
       default: "2h",
@@ -278,6 +281,7 @@ export const receive = defineCommand({
             blockDurationMs,
             retentionMs: config["tsdb.retention"],
             outOfOrderWindowMs: config["tsdb.out-of-order.time-window"],
+            maxExemplars: config["tsdb.max-exemplars"],
             maxBytes: config["tsdb.max-retention-bytes"],
             walCompression: config["tsdb.wal-compression"] ? "snappy" : "none",
           },

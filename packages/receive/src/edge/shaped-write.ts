@@ -71,10 +71,11 @@ function joined(results: readonly WriteResult[], shaped: Shaped): WriteResult {
     const { text } = codesOf(Cause.BAD_REQUEST);
     messages.push(`${text}: ${refused.series} series over the limit of ${limits.join(", ")}`);
   }
-  const written = { samples: 0, histograms: 0 };
+  const written = { samples: 0, histograms: 0, exemplars: 0 };
   for (const each of results) {
     written.samples += each.written.samples;
     written.histograms += each.written.histograms;
+    written.exemplars += each.written.exemplars;
   }
   return {
     cause: gravest(causes),

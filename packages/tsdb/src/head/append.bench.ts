@@ -64,6 +64,7 @@ const head = new Head(log, log, {
   chunkRangeMs: 7_200_000,
   seriesLimit: 0,
   outOfOrderWindowMs: 0,
+  maxExemplars: 0,
   now: () => START * 2,
 });
 process.on("exit", () => rmSync(dir, { recursive: true, force: true }));

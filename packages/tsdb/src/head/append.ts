@@ -6,14 +6,8 @@
  * what a replay of the log would give. New series stay, empty; their record goes with the next write.
  */
 
-import {
-  SERIES_WORDS,
-  SeriesFlag,
-  SeriesWord,
-  VERDICTS,
-  Verdict,
-  type WriteRequestBuffer,
-} from "@torus/kernels";
+import { VERDICTS, Verdict, type WriteRequestBuffer } from "@torus/kernels";
+import { appendExemplars, type ExemplarCounts } from "./append-exemplars.ts";
 import { DeferredEntries, type HistogramCounts, newHistogramCounts } from "./append-histograms.ts";
 import { appendLate, appendLateRows } from "./append-late.ts";
 import { holdBack } from "./metric-limit.ts";
@@ -25,8 +19,7 @@ export type AppendCounts = {
   byVerdict: Uint32Array;
   newSeries: number;
   histograms: HistogramCounts;
-  /** Series entries whose exemplars were not stored. */
-  exemplarSeriesDropped: number;
+  exemplars: ExemplarCounts;
 };
 
 /** Read at every request: window and limit may change. */
@@ -98,9 +91,8 @@ export class Appender {
       byVerdict: k.words.slice(area.counts >>> 2, (area.counts >>> 2) + VERDICTS),
       newSeries: state.seriesCreated - created,
       histograms,
-      exemplarSeriesDropped: 0,
+      exemplars: appendExemplars(state, this.#log, request, chosen),
     };
-    countExemplars(request, chosen, counts);
     state.noteJudged(counts.byVerdict, histograms.byVerdict);
     return counts;
   }
@@ -192,19 +184,5 @@ export class Appender {
       throw new LogWriteError(error);
     }
     this.#unlogged.length = 0;
-  }
-}
-
-function countExemplars(
-  request: WriteRequestBuffer,
-  chosen: Uint32Array | null,
-  counts: AppendCounts,
-): void {
-  const table = request.series;
-  const entries = chosen === null ? request.count : chosen.length;
-  for (let i = 0; i < entries; i++) {
-    const index = chosen === null ? i : (chosen[i] as number);
-    const flags = table[index * SERIES_WORDS + SeriesWord.FLAGS] as number;
-    if (flags & SeriesFlag.EXEMPLARS) counts.exemplarSeriesDropped++;
   }
 }

@@ -74,7 +74,7 @@ async function throughHead(
   const head = new Head(
     { log: () => undefined },
     { log: () => undefined },
-    { chunkRangeMs, outOfOrderWindowMs: 0, seriesLimit: 0, now: () => 2 ** 52 },
+    { chunkRangeMs, outOfOrderWindowMs: 0, maxExemplars: 0, seriesLimit: 0, now: () => 2 ** 52 },
   );
   const request = WriteRequestBuffer.acquire();
   try {

@@ -74,6 +74,7 @@ function removeSeries(state: HeadState, dead: [ref: number, series: number][]): 
   for (const [ref, series] of dead) {
     exports.headRemove(state.address, series);
     state.histograms.forget(series);
+    state.exemplars.forget(ref);
     state.table.delete(ref);
   }
   for (const address of state.index.removeSeries(refs, pairs)) {

@@ -32,6 +32,7 @@ function newHead(
 ): Head {
   const head = new Head(log, log, {
     outOfOrderWindowMs: 0,
+    maxExemplars: 0,
     chunkRangeMs: 2 * HOUR,
     seriesLimit: options.seriesLimit ?? 0,
     now: () => options.now ?? START + 10 * HOUR,

@@ -6,9 +6,20 @@
  */
 
 import type { WriteRequestBuffer } from "@torus/kernels";
-import type { ChunkQueryable, ChunkSelect, ChunkSeries, LabelSelect } from "@torus/model";
+import {
+  type ChunkQueryable,
+  type ChunkSelect,
+  type ChunkSeries,
+  compareLabels,
+  type LabelSelect,
+  type Labels,
+  labelValue,
+  type Matcher,
+} from "@torus/model";
+import { doubleOf } from "../chunkenc/samples.ts";
 import { type AppendCounts, Appender } from "./append.ts";
 import { type ClosedRange, closeRange } from "./close-range.ts";
+import type { Exemplars } from "./exemplars.ts";
 import { truncateHead } from "./gc.ts";
 import type { LateSamples } from "./late-samples.ts";
 import { NumberedSeries } from "./numbered-series.ts";
@@ -24,7 +35,15 @@ export type HeadOptions = {
   seriesLimit: number;
   /** How far behind the newest sample a late one may be; 0 for none. */
   outOfOrderWindowMs: number;
+  /** The most exemplars in memory; 0 for none. */
+  maxExemplars: number;
   now: () => number;
+};
+
+/** A series' exemplars, oldest first; times in ms. */
+export type SeriesExemplars = {
+  labels: Labels;
+  exemplars: { labels: Labels; value: number; time: number }[];
 };
 
 export class Head implements ChunkQueryable {
@@ -37,7 +56,7 @@ export class Head implements ChunkQueryable {
 
   /** @param lateLog Takes the records of samples that came out of order. */
   constructor(log: RecordLog, lateLog: RecordLog, options: HeadOptions) {
-    this.#state = new HeadState(options.chunkRangeMs, options.seriesLimit);
+    this.#state = new HeadState(options.chunkRangeMs, options.seriesLimit, options.maxExemplars);
     const { outOfOrderWindowMs, now } = options;
     const limits = { outOfOrderWindowMs, seriesPerMetric: 0, now };
     this.#limits = limits;
@@ -72,6 +91,36 @@ export class Head implements ChunkQueryable {
   get maxTime(): number {
     return this.#state.maxTime;
   }
+  /** Counts of exemplars. */
+  get exemplars(): Pick<
+    Exemplars,
+    "max" | "count" | "seriesCount" | "appended" | "outOfOrder" | "lastTime"
+  > {
+    return this.#state.exemplars;
+  }
+
+  /** Exemplars in [mint, maxt] of the series that pass all matchers of one of the lists, by their labels. */
+  selectExemplars(
+    lists: readonly (readonly Matcher[])[],
+    mint: number,
+    maxt: number,
+  ): SeriesExemplars[] {
+    const { exemplars, keptLabels, table } = this.#state;
+    const out: SeriesExemplars[] = [];
+    for (const ref of exemplars.refs()) {
+      const labels = keptLabels.of(table.get(ref));
+      const isWanted = lists.some((matchers) =>
+        matchers.every((matcher) => matcher.matches(labelValue(labels, matcher.name))),
+      );
+      if (!isWanted) continue;
+      const found = exemplars
+        .of(ref, mint, maxt)
+        .map((each) => ({ ...each, value: doubleOf(each.value) }));
+      if (found.length > 0) out.push({ labels, exemplars: found });
+    }
+    return out.sort((a, b) => compareLabels(a.labels, b.labels));
+  }
+
   /** Samples that came out of order; `selectChunks` does not give them. */
   get late(): LateSamples {
     return this.#state.late;

@@ -45,7 +45,13 @@ test("a metric's first series are taken, as many as the limit says, and go on; l
       const head = new Head(
         { log: () => undefined },
         { log: () => undefined },
-        { chunkRangeMs: 7_200_000, seriesLimit: 0, outOfOrderWindowMs: 0, now: () => START },
+        {
+          chunkRangeMs: 7_200_000,
+          seriesLimit: 0,
+          outOfOrderWindowMs: 0,
+          maxExemplars: 0,
+          now: () => START,
+        },
       );
       try {
         head.setMetricLimit(LIMIT);

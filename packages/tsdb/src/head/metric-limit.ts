@@ -49,12 +49,9 @@ export function holdBack(
   const mayCome = (index: number): boolean => {
     const word = (request.detailAddress + index * DETAIL_BYTES) >>> 2;
     const [from = 0, size = 0, , end = 0] = k.words.subarray(word, word + 4);
-    if (from + size <= end && k.exports.headFind(state.address, from, size) !== 0) return true;
+    if (findSeries(state, from, size, end) !== 0) return true;
     const { name, canonical } = readLabels(k.bytes, from, end);
-    const area = appendAreas(k);
     if (canonical.length > MAX_LABEL_BYTES) return true;
-    k.bytes.set(canonical, area.labels);
-    if (k.exports.headFind(state.address, area.labels, canonical.length) !== 0) return true;
     const key = canonical.toString("latin1");
     if (coming.has(key)) return true;
     const already = comingOf.get(name) ?? 0;
@@ -83,6 +80,18 @@ export function holdBack(
     histograms += more;
   }
   return { chosen: kept.subarray(0, length), floats, histograms };
+}
+
+/** The series of a request's entry, 0 when the head does not have it. Arguments as the entry's detail words. */
+export function findSeries(state: HeadState, from: number, size: number, end: number): number {
+  const { kernel: k, address } = state;
+  const series = from + size <= end ? k.exports.headFind(address, from, size) >>> 0 : 0;
+  if (series !== 0) return series;
+  const { canonical } = readLabels(k.bytes, from, end);
+  const { labels } = appendAreas(k);
+  if (canonical.length > MAX_LABEL_BYTES) return 0;
+  k.bytes.set(canonical, labels);
+  return k.exports.headFind(address, labels, canonical.length) >>> 0;
 }
 
 const LABEL_TAG = 10;

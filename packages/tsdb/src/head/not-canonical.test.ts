@@ -16,7 +16,7 @@ function newHead(): Head {
   const head = new Head(
     { log: () => undefined },
     { log: () => undefined },
-    { ...options, outOfOrderWindowMs: 0 },
+    { ...options, outOfOrderWindowMs: 0, maxExemplars: 0 },
   );
   heads.push(head);
   return head;

@@ -29,6 +29,7 @@ afterEach(() => {
 function newHead(outOfOrderWindowMs: number, log = new MemoryLog()): Head {
   const head = new Head(log, new MemoryLog(), {
     outOfOrderWindowMs,
+    maxExemplars: 0,
     chunkRangeMs: 2 * HOUR,
     seriesLimit: 0,
     now: () => START + 10 * HOUR,

@@ -3,6 +3,7 @@
  *
  *   1 series    (u64 ref, uvarint labels, (str name, str value)*)*
  *   2 samples   u64 ref, u64 t, (varint ref - first, varint t - first, f64 v)*
+ *   4 exemplars as 2, each with labels behind it
  *   6 metadata  (metric-metadata.ts)
  *   7 to 13     native histograms, and samples with start timestamps, which are passed over (wlog/records.ts)
  *
@@ -39,6 +40,7 @@ export class RecordMalformedError extends Error {
 export type ReplayCounts = {
   series: number;
   samples: number;
+  exemplars: number;
   /** Of the log of samples that came out of order. */
   lateSamples: number;
   /** Samples whose series record is missing: the log was cut before it. */
@@ -57,6 +59,7 @@ export class Replay {
   readonly counts: ReplayCounts = {
     series: 0,
     samples: 0,
+    exemplars: 0,
     lateSamples: 0,
     unknownRefs: 0,
     skipped: new Map(),
@@ -92,6 +95,7 @@ export class Replay {
     if (type === RecordType.SERIES) this.#series(bytes);
     else if (type === RecordType.SAMPLES) this.#samples(bytes);
     else if (SAMPLE_TYPES.has(type)) this.#histograms(bytes);
+    else if (type === RecordType.EXEMPLARS) this.#exemplars(bytes);
     else if (type === RecordType.METADATA) this.#metadata(bytes);
     else this.counts.skipped.set(type, (this.counts.skipped.get(type) ?? 0) + 1);
   }
@@ -267,6 +271,22 @@ export class Replay {
       if (series === 0) continue;
       const name = labelValue(state.labelsOf(series), "__name__");
       this.metadata.note([loggedMetadata(name, metricType, fields)], true);
+    }
+  }
+
+  #exemplars(bytes: Uint8Array): void {
+    const record = decoded(bytes);
+    if (record?.type !== 4) return;
+    const { exemplars } = this.#state;
+    for (const { ref, time, value, labels } of record.exemplars) {
+      const series = this.#seriesOf(ref);
+      // Its series may be gone: exemplars are not worth a word.
+      if (series === 0) continue;
+      const exemplar = { time: Number(time), value, labels };
+      const live = this.#state.refOf(series);
+      if (exemplars.judge(live, exemplar) !== "stored") continue;
+      exemplars.add(live, exemplar);
+      this.counts.exemplars++;
     }
   }
 

@@ -3,6 +3,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Kernel, kernel, VERDICTS } from "@torus/kernels";
 import type { Labels } from "@torus/model";
+import { Exemplars } from "./exemplars.ts";
 import { HeadLabels } from "./head-labels.ts";
 import { OpenHistograms } from "./histograms.ts";
 import { LateSamples } from "./late-samples.ts";
@@ -114,7 +115,10 @@ export class HeadState {
   lateHistogramsAppended = 0;
   seriesRemoved = 0;
 
-  constructor(chunkRangeMs: number, seriesLimit: number) {
+  readonly exemplars: Exemplars;
+
+  constructor(chunkRangeMs: number, seriesLimit: number, maxExemplars: number) {
+    this.exemplars = new Exemplars(maxExemplars);
     this.kernel = kernel();
     this.chunkRangeMs = chunkRangeMs;
     this.histograms = new OpenHistograms(this.kernel, chunkRangeMs);

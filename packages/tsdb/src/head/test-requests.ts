@@ -8,6 +8,7 @@ export type TestSeries = {
   labels: readonly string[];
   samples: readonly TestSample[];
   histograms?: readonly (readonly [time: number, histogram: Histogram])[];
+  exemplars?: readonly { labels: readonly string[]; value: number; time: number }[];
 };
 
 function varint(value: bigint): number[] {
@@ -25,26 +26,25 @@ function field(number: number, body: Uint8Array): Uint8Array {
   ]);
 }
 
+function labelFields(labels: readonly string[]): Uint8Array[] {
+  const out: Uint8Array[] = [];
+  for (let i = 0; i < labels.length; i += 2) {
+    const [name = "", value = ""] = labels.slice(i, i + 2);
+    out.push(field(1, Buffer.concat([field(1, Buffer.from(name)), field(2, Buffer.from(value))])));
+  }
+  return out;
+}
+
 export function encodeWriteRequest(series: readonly TestSeries[]): Uint8Array {
   const parts: Uint8Array[] = [];
-  for (const { labels, samples, histograms = [] } of series) {
-    const inner: Uint8Array[] = [];
-    for (let i = 0; i < labels.length; i += 2) {
-      inner.push(
-        field(
-          1,
-          Buffer.concat([
-            field(1, Buffer.from(labels[i] as string)),
-            field(2, Buffer.from(labels[i + 1] as string)),
-          ]),
-        ),
-      );
-    }
+  for (const { labels, samples, histograms = [], exemplars = [] } of series) {
+    const inner = labelFields(labels);
     for (const [time, value] of samples) {
-      const bytes = new Uint8Array(9);
-      bytes[0] = 9;
-      new DataView(bytes.buffer).setFloat64(1, value, true);
-      inner.push(field(2, Buffer.concat([bytes, Uint8Array.from([16, ...varint(BigInt(time))])])));
+      inner.push(field(2, Buffer.concat([double(1, value), Uint8Array.from(number(2, time))])));
+    }
+    for (const { labels: own, value, time } of exemplars) {
+      const rest = [double(2, value), Uint8Array.from(number(3, time))];
+      inner.push(field(3, Buffer.concat([...labelFields(own), ...rest])));
     }
     for (const [time, histogram] of histograms) {
       inner.push(field(4, encodeHistogram(time, histogram)));

@@ -9,12 +9,13 @@
  *               9, 12 sint64 deltas  10, 13 double counts  14 reset hint  15 int64 timestamp  16 double custom values
  *               17 int64 start timestamp
  *
- * The top level was checked by the walk; what lies inside a Histogram is checked here.
+ * The top level was checked by the walk; what lies inside a Histogram or an Exemplar is checked here.
  */
 
-import { type BucketSpan, type CounterResetHint } from "@torus/model";
+import { type BucketSpan, type CounterResetHint, labelsFromPairs } from "@torus/model";
 import { doubleOf, STALE_BITS } from "../chunkenc/samples.ts";
 import { type StoredHistogram, staleHistogram } from "../chunkenc/stored-histogram.ts";
+import type { Exemplar } from "./exemplars.ts";
 
 export type WireFloat = { time: number; startTime: number; value: bigint };
 /** `malformed` says what is no Histogram message; the sample is then refused. */
@@ -31,6 +32,8 @@ const NO_BOUNDS = new Float64Array(0);
 
 class MalformedError extends Error {}
 
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 /** Times are int64 on the wire; those outside 2^53 come as the nearest number, which no head accepts. */
 export function readWireSamples(
   bytes: Uint8Array,
@@ -46,6 +49,51 @@ export function readWireSamples(
     else if (reader.field === 4) histograms.push(readHistogram(bytes, reader.start, reader.stop));
   }
   return { floats, histograms };
+}
+
+/**
+ * The exemplars of a TimeSeries:
+ *
+ *   TimeSeries  3 Exemplar*
+ *   Exemplar    1 Label { 1 name  2 value }*  2 double value  3 int64 timestamp
+ *
+ * null in place of one that is no such message.
+ */
+export function readWireExemplars(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): (Exemplar | null)[] {
+  const out: (Exemplar | null)[] = [];
+  const reader = new Fields(bytes, start, end);
+  while (reader.next()) {
+    if (reader.field !== 3 || reader.wireType !== 2) continue;
+    try {
+      out.push(readExemplar(bytes, reader.start, reader.stop));
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      out.push(null);
+    }
+  }
+  return out;
+}
+
+function readExemplar(bytes: Uint8Array, start: number, end: number): Exemplar {
+  const pairs: [string, string][] = [];
+  let value = 0n;
+  let time = 0;
+  const reader = new Fields(bytes, start, end);
+  while (reader.next()) {
+    if (reader.field === 1) {
+      const pair: [string, string] = ["", ""];
+      const label = reader.inner();
+      while (label.next())
+        if (label.field === 1 || label.field === 2) pair[label.field - 1] = label.text();
+      pairs.push(pair);
+    } else if (reader.field === 2) value = reader.fixed();
+    else if (reader.field === 3) time = reader.int64();
+  }
+  return { time, value, labels: labelsFromPairs(pairs) };
 }
 
 function readFloat(bytes: Uint8Array, start: number, end: number): WireFloat {
@@ -239,6 +287,17 @@ class Fields {
   fixed(): bigint {
     if (this.wireType !== 1) throw new MalformedError();
     return this.#view.getBigUint64(this.start, true);
+  }
+
+  /** @throws {MalformedError} also for what is no UTF-8 */
+  text(): string {
+    if (this.wireType !== 2) throw new MalformedError();
+    try {
+      // The decoder takes no shared memory.
+      return utf8.decode(this.#bytes.slice(this.start, this.stop));
+    } catch {
+      throw new MalformedError();
+    }
   }
 
   inner(): Fields {
