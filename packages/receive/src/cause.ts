@@ -10,7 +10,7 @@ import {
   WriteRequestMalformedError,
 } from "@torus/kernels";
 import { GrpcError, GrpcStatus } from "@torus/server";
-import { HeadMemoryError } from "@torus/tsdb";
+import { HeadMemoryError, TsdbClosedError } from "@torus/tsdb";
 import { TenantNameError } from "./tenant-name.ts";
 import { TooManyTenantsError } from "./tenants.ts";
 
@@ -81,7 +81,12 @@ const CAUSE_OF_GRPC: ReadonlyMap<GrpcStatus, Cause> = new Map([
 /** What stopped a whole copy: an error of the local storage, or of a peer's call. */
 export function causeOfError(error: unknown): Cause {
   if (error instanceof GrpcError) return CAUSE_OF_GRPC.get(error.code) ?? Cause.INTERNAL;
-  if (error instanceof HeadMemoryError || error instanceof WriteBuffersExhaustedError) {
+  if (
+    error instanceof HeadMemoryError ||
+    error instanceof WriteBuffersExhaustedError ||
+    error instanceof TsdbClosedError ||
+    isTroubleOfMachine(error)
+  ) {
     return Cause.UNAVAILABLE;
   }
   if (
@@ -93,4 +98,15 @@ export function causeOfError(error: unknown): Cause {
   }
   if (error instanceof TooManyTenantsError) return Cause.LIMIT;
   return Cause.INTERNAL;
+}
+
+/** What an operator mends and the sender should wait for: no room, no files, a device that fails. */
+const TROUBLES = new Set(["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM"]);
+
+function isTroubleOfMachine(error: unknown): boolean {
+  let each = error;
+  for (let depth = 0; each instanceof Error && depth < 5; depth++, each = each.cause) {
+    if ("code" in each && typeof each.code === "string" && TROUBLES.has(each.code)) return true;
+  }
+  return false;
 }

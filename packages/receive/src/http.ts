@@ -18,7 +18,7 @@ import {
 } from "@torus/kernels";
 import { MessageMalformedError } from "@torus/protocol";
 import { errorText, type Logger, mayUseTenant, type RawHandler } from "@torus/server";
-import { Cause, codesOf } from "./cause.ts";
+import { Cause, causeOfError, codesOf } from "./cause.ts";
 import { type BodyEncoding, decodeBody, withDecodedRequest, withSnappyRequest } from "./decode.ts";
 import type { Edge } from "./edge/edge.ts";
 import { TooManyClustersError } from "./edge/ha-tracker.ts";
@@ -405,7 +405,7 @@ export function statusOf(error: unknown): number {
   ) {
     return 500;
   }
-  return codesOf(Cause.INTERNAL).http;
+  return codesOf(causeOfError(error)).http;
 }
 
 /**
