@@ -9,9 +9,10 @@ import {
   METRIC_METADATA,
   type MetricMetadata,
 } from "@torus/protocol";
-import { createGrpcClient } from "@torus/server";
+import { createGrpcClient, GrpcStatus } from "@torus/server";
 import { afterEach, expect, test } from "vitest";
-import { Node, post, writeBody } from "./test-cluster.ts";
+import { NOTE_METADATA } from "./metadata-spread.ts";
+import { Cluster, Node, post, writeBody } from "./test-cluster.ts";
 
 const GOLDEN = path.join(import.meta.dirname, "../../../test/golden/wire/rw.json");
 const V2 = {
@@ -21,7 +22,9 @@ const V2 = {
 
 const scratch = mkdtempSync(path.join(tmpdir(), "torus-receive-metadata-"));
 const nodes: Node[] = [];
+const clusters: Cluster[] = [];
 afterEach(async () => {
+  for (const each of clusters.splice(0)) await each.stop();
   for (const node of nodes.splice(0)) await node.stop();
   rmSync(scratch, { recursive: true, force: true });
 });
@@ -72,4 +75,66 @@ test("metadata of remote write 1.0 and 2.0 is served, and there again after a re
   const { fam_0, fam_1, fam_2, fam_4, fam_5, fam_6, fam_7, ...logged } = all;
   expect([fam_0, fam_1, fam_2, fam_4, fam_5, fam_6, fam_7]).not.toContain(undefined);
   expect(again).toEqual(logged);
+});
+
+/** Waits for what runs on after the answer. */
+async function eventually(check: () => Promise<void>): Promise<void> {
+  for (let i = 0; ; i++) {
+    try {
+      await check();
+      return;
+    } catch (error) {
+      if (i === 200) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+test("what one receiver is told, every receiver of the ring knows, one that was away later", async () => {
+  let aheadMs = 0;
+  const now = () => Date.now() + aheadMs;
+  const cluster = await Cluster.start(3, { replicationFactor: 2, now });
+  clusters.push(cluster);
+  const [first, second, third] = cluster.nodes as [Node, Node, Node];
+  expect((await post(first.http, bodyOf("rw2/metadata-in-v2"), V2)).status).toBe(204);
+  const seven = await metadataOf(first);
+  expect(Object.keys(seven)).toHaveLength(7);
+  for (const node of [second, third]) {
+    await eventually(async () => expect(await metadataOf(node)).toEqual(seven));
+  }
+  const { address } = third;
+  await third.stop();
+  expect((await post(first.http, bodyOf("rw1/metadata-only-v1"))).status).toBe(204);
+  await eventually(async () => expect(Object.keys(await metadataOf(second))).toHaveLength(15));
+  await third.listen(address);
+  await third.open({ hashrings: { file: "", inline: cluster.ring }, replicationFactor: 2, now });
+  // Its series' metadata is in its log; what it missed it does not know yet.
+  expect(Object.keys(seven)).toEqual(expect.arrayContaining(Object.keys(await metadataOf(third))));
+  await eventually(async () => {
+    // The first call may still find the connection gone.
+    aheadMs += 61_000;
+    expect((await post(first.http, bodyOf("rw1/metadata-only-v1"))).status).toBe(204);
+    expect(await metadataOf(third)).toMatchObject({ fam_3: [{ help: "help 3" }] });
+  });
+});
+
+test("a router tells the receivers, and a message that is none is refused", async () => {
+  const cluster = await Cluster.start(2, { replicationFactor: 1 });
+  clusters.push(cluster);
+  const router = new Node(scratch);
+  nodes.push(router);
+  await router.listen();
+  await router.open({ localEndpoint: "", hashrings: { file: "", inline: cluster.ring } });
+  expect((await post(router.http, bodyOf("rw1/metadata-only-v1"))).status).toBe(204);
+  for (const node of cluster.nodes) {
+    await eventually(async () => expect(Object.keys(await metadataOf(node))).toHaveLength(8));
+  }
+  const client = createGrpcClient(cluster.nodes[0]?.address ?? "", { maxMessageBytes: 1 << 20 });
+  const call = { timeoutMs: 5000 };
+  for (const message of [Buffer.of(0x0a, 9, 65), Buffer.of(0x0a, 3, 46, 46, 47), Buffer.of(7)]) {
+    await expect(client.unary(NOTE_METADATA, message, call)).rejects.toMatchObject({
+      code: GrpcStatus.INVALID_ARGUMENT,
+    });
+  }
+  client.close();
 });

@@ -1,31 +1,68 @@
 /**
  * Type, help and unit of metrics as senders tell them, by tenant. What is told here is kept by the tenant's storage,
- * which logs it; a router has no storage and keeps it in memory. Served as thanos.Metadata.
+ * which logs it, and by that of its other receivers (metadata-spread.ts); a router has no storage and keeps it in
+ * memory. Served as thanos.Metadata.
  */
 
 import { readFields, WireType } from "@torus/protocol";
+import { errorText, GrpcError, type GrpcMethods, GrpcStatus } from "@torus/server";
 import {
   type MetricMetadata,
   MetricMetadataSet,
   metricType,
   type NamedMetadata,
 } from "@torus/tsdb";
+import { type MetadataSpread, NOTE_METADATA, noteTenant } from "./metadata-spread.ts";
+import { checkTenantName } from "./tenant-name.ts";
 import type { Tenants } from "./tenants.ts";
 
 const MOST_TENANTS = 10_000;
 
 export class MetadataStore {
-  readonly #tenants: Pick<Tenants, "peek" | "list"> | null;
+  readonly #tenants: Tenants | null;
+  readonly #spread: MetadataSpread | null;
   /** Of tenants without storage here: of a router, or whose series all go to other tenants by a label. */
   readonly #inMemory = new Map<string, MetricMetadataSet>();
 
-  /** @param tenants Null on a router. */
-  constructor(tenants: Pick<Tenants, "peek" | "list"> | null) {
+  /** @param tenants Null on a router. @param spread Null without a ring. */
+  constructor(tenants: Tenants | null, spread: MetadataSpread | null) {
     this.#tenants = tenants;
+    this.#spread = spread;
   }
 
+  /** What other receivers are told. */
+  grpcMethods(notReady: () => string | undefined): GrpcMethods {
+    return {
+      [NOTE_METADATA]: {
+        kind: "unary",
+        handler: async (message) => {
+          const reason = notReady();
+          if (reason !== undefined) throw new GrpcError(GrpcStatus.UNAVAILABLE, reason);
+          let tenant: string;
+          let entries: NamedMetadata[];
+          try {
+            tenant = noteTenant(message);
+            checkTenantName(tenant);
+            entries = readMetadata(message);
+          } catch (error) {
+            throw new GrpcError(GrpcStatus.INVALID_ARGUMENT, errorText(error), { cause: error });
+          }
+          await this.#tenants?.get(tenant);
+          this.keep(tenant, entries);
+          return new Uint8Array(0);
+        },
+      },
+    };
+  }
+
+  /** Keeps what a sender tells, and tells the tenant's other receivers. */
   note(tenant: string, entries: readonly NamedMetadata[]): void {
     if (entries.length === 0) return;
+    this.keep(tenant, entries);
+    this.#spread?.note(tenant, entries);
+  }
+
+  keep(tenant: string, entries: readonly NamedMetadata[]): void {
     const local = this.#tenants?.peek(tenant);
     if (local !== undefined) {
       local.db.noteMetadata(entries);

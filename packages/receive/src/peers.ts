@@ -101,6 +101,12 @@ export class Peer {
     return this.#counted(message.length, () => this.#remoteWrite(message, series));
   }
 
+  /** One unary call. @throws {GrpcError} */
+  call(method: string, message: Uint8Array): Promise<Uint8Array> {
+    const { timeoutMs } = this.#options;
+    return this.#counted(message.length, () => this.#client.unary(method, message, { timeoutMs }));
+  }
+
   /**
    * Sends a shipment over the link that it was made for, and what the peer then lacks as a RemoteWrite. The indexes are
    * those of the shipment's `entries`.

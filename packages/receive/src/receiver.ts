@@ -4,6 +4,7 @@
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Hashring } from "@torus/hashring";
 import { labelsFromObject } from "@torus/model";
 import {
   ConfigError,
@@ -29,6 +30,7 @@ import { type CertificateField, remoteWriteHandler } from "./http.ts";
 import { Limiter } from "./limiter.ts";
 import { parseLimits } from "./limits.ts";
 import { MetadataStore } from "./metadata.ts";
+import { MetadataSpread } from "./metadata-spread.ts";
 import {
   createReceiveMetrics,
   type ReceiveMetrics,
@@ -135,6 +137,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
       ? null
       : new HaElector({ ...ha, localEndpoint, connect: options.connect, metrics, log, now });
   let handOff: HandOff | null = null;
+  let spread: MetadataSpread | null = null;
   const ring = await RingSource.open({
     source: options.hashrings,
     algorithm: options.algorithm,
@@ -148,6 +151,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
       peers.keep(new Set(addresses));
       elector?.setRing(addresses);
       handOff?.setMembers(addresses);
+      spread?.forget();
     },
   });
   const mode: ReceiveMode =
@@ -216,7 +220,11 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     now,
   });
   const { defaultTenant } = options.tenants;
-  const metadata = new MetadataStore(tenants);
+  if (ring !== null) {
+    const owners = (tenant: string) => otherOwners(ring.current, tenant, localEndpoint);
+    spread = new MetadataSpread({ peers, owners, log, now });
+  }
+  const metadata = new MetadataStore(tenants, spread);
   const common = { tenants, writer, defaultTenant, metrics, notReady };
   const http = {
     ...common,
@@ -236,6 +244,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     grpcMethods: {
       ...remoteWriteMethods(common),
       ...elector?.grpcMethods,
+      ...metadata.grpcMethods(notReady),
       ...(tenants === null ? {} : recordMethods({ tenants, notReady })),
       ...storeMethods({
         componentType: "receive",
@@ -259,6 +268,21 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     },
     close: closeAll,
   };
+}
+
+/** Addresses of the tenant's receivers besides this one; null while there are none, as without a ring for it. */
+function otherOwners(
+  ring: Hashring | undefined,
+  tenant: string,
+  localEndpoint: string,
+): string[] | null {
+  if (ring === undefined) return null;
+  try {
+    const addresses = ring.placement(tenant).endpoints.map(({ address }) => address);
+    return addresses.filter((address) => address !== localEndpoint);
+  } catch {
+    return null;
+  }
 }
 
 /** Applies the limits and follows their file. @throws {ConfigError} */

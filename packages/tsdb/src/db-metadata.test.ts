@@ -127,8 +127,14 @@ test("what is told of a metric without a series is logged when it has one", asyn
   expect(known(db)).toHaveLength(1);
   expect(known(await killed(db))).toEqual([]);
   append(db, START, named("late"));
-  db.noteMetadata([told("late", "gauge", "x")]);
+  db.noteMetadata([told("late", "gauge", "x"), told("later", "gauge", "y")]);
   expect(known(await killed(db))).toEqual([told("late", "gauge", "x")]);
+  append(db, START, named("later"));
+  await db.compactHead();
+  expect(known(await killed(db))).toEqual([
+    told("late", "gauge", "x"),
+    told("later", "gauge", "y"),
+  ]);
 });
 
 test("different things told of a metric are kept, the newest ten", async () => {

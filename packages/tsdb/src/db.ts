@@ -33,7 +33,12 @@ import type { ClosedRange } from "./head/close-range.ts";
 import { Head } from "./head/head.ts";
 import type { NumberedSeries } from "./head/numbered-series.ts";
 import type { Replay, ReplayCounts } from "./head/replay.ts";
-import { type MetricMetadataSet, metadataRecords, type NamedMetadata } from "./metric-metadata.ts";
+import {
+  type MetricMetadataSet,
+  metadataRecords,
+  type NamedMetadata,
+  type Told,
+} from "./metric-metadata.ts";
 import { encodeRecord } from "./wlog/records.ts";
 import type { Compression } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
@@ -178,16 +183,7 @@ export class Tsdb {
 
   /** Remembers what is told of metrics, and logs what is new and of a series in the head. */
   noteMetadata(entries: readonly NamedMetadata[]): void {
-    if (this.#closed) return;
-    try {
-      this.#logMetadata(this.metadata.note(entries));
-    } catch (error) {
-      // It is told again before long, and then logged.
-      this.#options.log("error", "metadata of metrics is not logged", {
-        dir: this.dir,
-        error: error instanceof Error ? error.message : String(error),
-      });
-    }
+    if (!this.#closed) this.#tryLogMetadata(this.metadata.note(entries));
   }
 
   get head(): Head {
@@ -230,6 +226,7 @@ export class Tsdb {
    */
   compactHead(): Promise<TsdbBlockMeta[]> {
     return this.#inTurn(async () => {
+      this.#tryLogMetadata(this.metadata.unlogged());
       const out: TsdbBlockMeta[] = [];
       const duration = this.#options.blockDurationMs;
       while (this.#head.maxTime - this.#head.minTime > duration * 1.5) {
@@ -393,7 +390,19 @@ export class Tsdb {
     for (const ref of await this.#head.truncate(mint)) this.#removedRefs.set(ref, segment);
   }
 
-  #logMetadata(all: ReturnType<MetricMetadataSet["note"]>): void {
+  /** What is not logged is told again before long, and then logged. */
+  #tryLogMetadata(all: readonly Told[]): void {
+    try {
+      this.#logMetadata(all);
+    } catch (error) {
+      this.#options.log("error", "metadata of metrics is not logged", {
+        dir: this.dir,
+        error: error instanceof Error ? error.message : String(error),
+      });
+    }
+  }
+
+  #logMetadata(all: readonly Told[]): void {
     for (const { record, told } of metadataRecords(all, (name) => this.#head.refOfMetric(name))) {
       this.#wal.log([encodeRecord(record)]);
       for (const each of told) each.isLogged = true;

@@ -40,6 +40,7 @@ export {
   type MetricMetadata,
   MetricMetadataSet,
   metricType,
+  metricTypeNumber,
   type NamedMetadata,
 } from "./metric-metadata.ts";
 export { analyzeBlock, type BlockAnalysis, type Ranked } from "./tools/analyze.ts";

@@ -6,8 +6,8 @@
  * for each series would repeat every help text thousands of times. Where the family's name does not follow from the
  * series' name and the type, a third field beside UNIT and HELP has it; readers pass over fields that they do not know.
  *
- * A family without a series here is only in memory. Senders tell everything again every minute (remote write 1.0) or
- * with the samples (2.0), and the first time that it has one it is logged. Each checkpoint drops all metadata records,
+ * A family without a series here is only in memory; when it has one, it is logged the next time that it is told (every
+ * minute in remote write 1.0, with the samples in 2.0) or that blocks are looked after. Each checkpoint drops all metadata records,
  * and everything is logged anew before: so the log holds each family once, under a series that is still there.
  */
 
@@ -17,7 +17,8 @@ import { type LogRecord, RecordKind } from "./wlog/records.ts";
 export type MetricMetadata = { type: string; help: string; unit: string };
 export type NamedMetadata = MetricMetadata & { metric: string };
 
-type Told = NamedMetadata & { isLogged: boolean };
+/** Whether it is in the log, or wherever else the set's owner brings it. */
+export type Told = NamedMetadata & { isLogged: boolean };
 
 /** Of a tenant; a metric beyond it is not remembered. */
 const MOST_METRICS = 50_000;
@@ -51,6 +52,11 @@ const COMPOSED = new Set(["histogram", "gaugehistogram", "summary"]);
 /** The word for a number that remote write and the log have. */
 export function metricType(number: number): string {
   return TYPES[number] ?? "unknown";
+}
+
+/** The number for a word; 0, which is "unknown", for any other. */
+export function metricTypeNumber(type: string): number {
+  return Math.max(TYPES.indexOf(type), 0);
 }
 
 /** The family of a series, for the type that is told of it. */
@@ -100,6 +106,10 @@ export class MetricMetadataSet {
     return this.#metrics;
   }
 
+  unlogged(): Told[] {
+    return [...this.#metrics.values()].flat().filter(({ isLogged }) => !isLogged);
+  }
+
   /** Everything, as not logged. */
   forgetLogged(): Told[] {
     const all = [...this.#metrics.values()].flat();
@@ -128,7 +138,7 @@ export function* metadataRecords(
       ["HELP", help],
     ];
     if (familyOf(name, type) !== metric) fields.push(["FAMILY", metric]);
-    metadata.push({ ref: refOf(name), metricType: Math.max(TYPES.indexOf(type), 0), fields });
+    metadata.push({ ref: refOf(name), metricType: metricTypeNumber(type), fields });
     told.push(each);
     if (told.length < RECORD_ENTRIES) continue;
     yield { record: { type: RecordKind.METADATA, metadata }, told };
