@@ -43,6 +43,7 @@ import { Peers } from "./peers.ts";
 import { recordMethods } from "./record-service.ts";
 import { RingSource } from "./ring-source.ts";
 import { Tenants, type TenantsOptions } from "./tenants.ts";
+import { tsdbStatusHandler } from "./tsdb-status.ts";
 import { Writer } from "./write.ts";
 
 /** Requests that wait for their turn at most, where the concurrency is limited. */
@@ -107,6 +108,7 @@ export type Receiver = {
   readonly grpcMethods: GrpcMethods;
   readonly remoteWrite: RawHandler;
   readonly otlp: RawHandler;
+  readonly tsdbStatus: RawHandler;
   /** Looks at the hashrings file now. */
   checkHashrings(): Promise<void>;
   /** Looks at the limits file now. */
@@ -260,6 +262,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     },
     remoteWrite: remoteWriteHandler(http),
     otlp: otlpHandler({ ...http, ...options.otlp }),
+    tsdbStatus: tsdbStatusHandler(http),
     checkHashrings: async () => ring?.check(),
     checkLimits: () => limits.check(),
     checkRelabel: () => relabel.check(),

@@ -106,6 +106,7 @@ export class Node {
     this.#writes = new HttpServer({ log: quiet, metrics: createHttpMetrics(new Registry()) });
     this.#writes.raw("/api/v1/receive", ["POST"], receiver.remoteWrite);
     this.#writes.raw("/api/v1/otlp/v1/metrics", ["POST"], receiver.otlp);
+    this.#writes.raw("/api/v1/status/tsdb", ["GET"], receiver.tsdbStatus);
     this.http = `http://${await this.#writes.listen("127.0.0.1:0")}/api/v1/receive`;
     return receiver;
   }

@@ -35,6 +35,7 @@ export {
 } from "./head/numbered-series.ts";
 export { LogWriteError } from "./head/record-log.ts";
 export { HeadMemoryError } from "./head/state.ts";
+export type { Counted, HeadStatistics } from "./head/statistics.ts";
 export {
   familyOf,
   type MetricMetadata,

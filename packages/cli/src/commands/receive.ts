@@ -341,6 +341,7 @@ export const receive = defineCommand({
       writes.raw("/api/v1/write", ["POST"], receiver.remoteWrite, "receive");
       writes.raw("/api/v1/otlp", ["POST"], receiver.otlp);
       writes.raw("/api/v1/otlp/v1/metrics", ["POST"], receiver.otlp);
+      writes.raw("/api/v1/status/tsdb", ["GET"], receiver.tsdbStatus, "tsdb_status");
       await writes.listen(config["remote-write.address"]);
       lifecycle.add("remote write", { stop: () => writes.stop(config["http-grace-period"]) });
       probe.onChange(() => {

@@ -27,6 +27,7 @@ import { type HeadMark, HeadReader } from "./read.ts";
 import type { RecordLog } from "./record-log.ts";
 import { Replay } from "./replay.ts";
 import { HeadState } from "./state.ts";
+import { type HeadStatistics, headStatistics } from "./statistics.ts";
 
 export type HeadOptions = {
   /** Chunks never cross a multiple of this; the length of the blocks that are cut from the head. */
@@ -177,6 +178,11 @@ export class Head implements ChunkQueryable {
   /** A series of the metric; 0 when there is none. */
   refOfMetric(name: string): number {
     return this.#state.index.anyRef("__name__", name);
+  }
+
+  /** See `headStatistics`. */
+  statistics(limit: number): Promise<HeadStatistics> {
+    return headStatistics(this.#state, limit);
   }
 
   hasRef(ref: number): boolean {

@@ -130,6 +130,14 @@ export class LabelIndex {
     return this.#values.get(name)?.keys() ?? [];
   }
 
+  /** Unsorted. */
+  *seriesByValue(name: string): Generator<[value: string, series: number]> {
+    for (const [value, pair] of this.#values.get(name) ?? []) {
+      const list = this.#postings[pair];
+      yield [value, list === undefined ? 0 : typeof list === "number" ? 1 : list.length];
+    }
+  }
+
   valueCount(name: string): number {
     return this.#values.get(name)?.size ?? 0;
   }
