@@ -14,7 +14,11 @@ export {
   errorCodes,
   httpStatusOf,
 } from "./error-codes.ts";
-export { createGrpcClient, type GrpcClientOptions } from "./grpc/client.ts";
+export {
+  createGrpcClient,
+  type GrpcClientOptions,
+  type RequestCompression,
+} from "./grpc/client.ts";
 export type { SnappyFrameDecoder } from "./grpc/compression.ts";
 export { createGrpcJsClient, type GrpcJsClientOptions } from "./grpc/grpc-js-client.ts";
 export { healthMethods } from "./grpc/health.ts";

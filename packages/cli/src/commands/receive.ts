@@ -1,6 +1,7 @@
 /** `torus receive`: takes remote write into a hashring of receivers, stores it, and serves it over StoreAPI. */
 
 import path from "node:path";
+import { encodeSnappyFrames } from "@torus/encoding";
 import { setWriteBufferLimit } from "@torus/kernels";
 import { HANDOFF_FOLDER, openReceiver, type ReceiverOptions } from "@torus/receive";
 import {
@@ -173,6 +174,11 @@ const receiveFlags = {
       ["records", "protobuf"],
       { default: "records" },
     ),
+    "receive.grpc-compression": flag.choice(
+      "Compression of protobuf messages to other receivers (records are small without it): about a tenth of the bytes for 0.3 us of CPU a sample and copy, both ends together.",
+      ["none", "snappy"],
+      { default: "none" },
+    ),
     "receive.handoff": flag.choice(
       "Copies whose owner does not take them wait on disk: not at all, as repairs, or counted for the quorum.",
       ["off", "copies", "quorum"],
@@ -233,6 +239,7 @@ const TLS_VERSIONS = {
   "1.3": "TLSv1.3",
 } as const;
 
+const SNAPPY = { encoding: "snappy", compress: encodeSnappyFrames };
 const KERNEL_BYTES_PER_REQUEST = 4;
 const MOST_MAINTENANCE_MS = 60_000;
 
@@ -267,7 +274,10 @@ export const receive = defineCommand({
         },
         handOff: handOffOf(config),
         connect: (address) =>
-          createGrpcClient(address, { maxMessageBytes: config["grpc-max-message-size"] }),
+          createGrpcClient(address, {
+            maxMessageBytes: config["grpc-max-message-size"],
+            ...(config["receive.grpc-compression"] === "snappy" ? { compression: SNAPPY } : {}),
+          }),
         http: {
           tenantHeader: config["receive.tenant-header"],
           certificateField: config["receive.tenant-certificate-field"],

@@ -2,6 +2,7 @@
 
 import http2 from "node:http2";
 import net from "node:net";
+import { gzipSync } from "node:zlib";
 import grpc from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createGrpcClient } from "./client.ts";
@@ -331,4 +332,25 @@ test.each<[when: string, timeoutMs: number, code: GrpcStatus]>([
   expect(sockets).toHaveLength(1);
   client.close();
   listener.close();
+});
+
+test("a request is compressed as asked, and grpc-js takes it", async () => {
+  const lengths: number[] = [];
+  const compress = (message: Uint8Array) => {
+    const packed = gzipSync(message);
+    lengths.push(message.length, packed.length);
+    return packed;
+  };
+  const { server, port: own } = await startServer(0);
+  const client = createGrpcClient(`127.0.0.1:${own}`, {
+    maxMessageBytes: 1 << 20,
+    compression: { encoding: "gzip", compress },
+  });
+  const parts = [Buffer.alloc(50_000, "a"), Buffer.alloc(50_000, "b")];
+  const answer = await client.unary("/t.T/Echo", parts, { timeoutMs: 5000 });
+  expect(Buffer.concat(parts).equals(answer)).toBe(true);
+  expect(lengths).toEqual([100_000, expect.any(Number)]);
+  expect(lengths[1]).toBeLessThan(1000);
+  client.close();
+  server.forceShutdown();
 });

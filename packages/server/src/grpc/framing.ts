@@ -88,10 +88,10 @@ export class FrameReader {
   }
 }
 
-/** The five bytes before an uncompressed message of `length` bytes. */
-export function framePrefix(length: number): Buffer {
+/** The five bytes before a message of `length` bytes. */
+export function framePrefix(length: number, compressed = false): Buffer {
   const prefix = Buffer.allocUnsafe(PREFIX);
-  prefix[0] = 0;
+  prefix[0] = compressed ? 1 : 0;
   prefix.writeUInt32BE(length, 1);
   return prefix;
 }
@@ -105,11 +105,15 @@ type Corkable = {
   write(chunk: Uint8Array): boolean;
 };
 
-/** Writes one uncompressed message, given in parts. Returns what the last `write` said about back-pressure. */
-export function writeFrame(stream: Corkable, parts: readonly Uint8Array[]): boolean {
+/** Writes one message, given in parts. Returns what the last `write` said about back-pressure. */
+export function writeFrame(
+  stream: Corkable,
+  parts: readonly Uint8Array[],
+  compressed = false,
+): boolean {
   let length = 0;
   for (const part of parts) length += part.length;
-  const prefix = framePrefix(length);
+  const prefix = framePrefix(length, compressed);
   if (length < COPY_BELOW) return stream.write(Buffer.concat([prefix, ...parts]));
   stream.cork();
   let more = stream.write(prefix);
