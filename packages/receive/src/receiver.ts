@@ -18,6 +18,7 @@ import {
   watchConfig,
 } from "@torus/server";
 import { type ExemplarSource, type StoreSource, storeMethods } from "@torus/store";
+import type { Tsdb } from "@torus/tsdb";
 import type { Registry } from "prom-client";
 import { Edge } from "./edge/edge.ts";
 import { followRelabel } from "./edge/follow-relabel.ts";
@@ -317,12 +318,16 @@ async function followLimits(
 }
 
 function storeSources(tenants: Tenants): StoreSource[] {
-  return tenants.list().map(({ name, db }) => ({
+  const sourceOf = (name: string, data: Pick<Tsdb, "minTime" | "maxTime" | "queryable">) => ({
     labels: labelsFromObject(tenants.labels(name)),
-    mint: db.minTime,
-    maxt: db.maxTime,
-    queryable: db.queryable(),
-  }));
+    mint: data.minTime,
+    maxt: data.maxTime,
+    queryable: data.queryable(),
+  });
+  return [
+    ...tenants.list().map(({ name, db }) => sourceOf(name, db)),
+    ...tenants.resting().map(({ name, blocks }) => sourceOf(name, blocks)),
+  ];
 }
 
 function exemplarSources(tenants: Tenants): ExemplarSource[] {

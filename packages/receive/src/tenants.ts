@@ -1,14 +1,17 @@
 /**
  * One TSDB per tenant, in `<tsdb.path>/<tenant>/`. Those on disk are opened at start, others when their first sample
- * comes. Cutting blocks, retention and shipping go through the tenants one after another, so that their work never
+ * comes. One to which nothing comes for long is cut into blocks and closed: it rests, answers from its blocks, and is
+ * opened again by its next sample. Cutting blocks, retention and shipping go through the tenants one after another, so that their work never
  * falls together.
  */
 
+import { readdirSync, rmSync } from "node:fs";
 import { mkdir, readdir } from "node:fs/promises";
 import path from "node:path";
+import { isUlid } from "@torus/model";
 import type { Bucket } from "@torus/objstore";
 import { errorText, type Logger } from "@torus/server";
-import { Tsdb, type TsdbOptions } from "@torus/tsdb";
+import { StoredBlocks, Tsdb, type TsdbOptions } from "@torus/tsdb";
 import {
   hasShipper,
   readShipped,
@@ -31,8 +34,10 @@ export type TenantsOptions = {
   ringLabels: (tenant: string) => Readonly<Record<string, string>>;
   /** Of a tenant's storage; asked when it is opened, and by `applyLimits`. */
   limits: (tenant: string) => StorageLimits;
-  /** Tenants at most: each costs memory and files. */
+  /** Tenants open at most: each costs memory and files. */
   maxTenants: number;
+  /** A tenant that nothing was written to for so long is closed; 0 for never. */
+  idleMs: number;
   shipping: {
     bucket: Bucket;
     metrics: ShipperMetrics;
@@ -67,6 +72,13 @@ export type Tenant = {
   readonly shipper: Shipper | null;
 };
 
+/** A tenant that is closed, and answers from its blocks. */
+export type RestingTenant = {
+  readonly name: string;
+  readonly blocks: StoredBlocks;
+  readonly shipper: Shipper | null;
+};
+
 /** Beside the tenants' folders: what waits for other receivers. */
 export const HANDOFF_FOLDER = ".handoff";
 /** Names that no tenant has: a file system's own folder, and ours. */
@@ -76,6 +88,11 @@ export class Tenants {
   readonly #options: TenantsOptions;
   readonly #open = new Map<string, Tenant>();
   readonly #opening = new Map<string, Promise<Tenant>>();
+  readonly #resting = new Map<string, RestingTenant>();
+  /** Of tenants that rest already: their directories are locked until then. */
+  readonly #closing = new Map<string, Promise<unknown>>();
+  /** When a tenant was last asked for to be written to, in ms. */
+  readonly #usedAt = new Map<string, number>();
   #closed = false;
 
   private constructor(options: TenantsOptions) {
@@ -115,7 +132,10 @@ export class Tenants {
    */
   async get(name: string): Promise<Tenant> {
     const open = this.#open.get(name);
-    if (open !== undefined) return open;
+    if (open !== undefined) {
+      this.#usedAt.set(name, this.#options.now());
+      return open;
+    }
     checkTenantName(name);
     if (NO_TENANTS.has(name)) throw new TenantNameError(name);
     let opening = this.#opening.get(name);
@@ -132,6 +152,11 @@ export class Tenants {
 
   list(): Tenant[] {
     return [...this.#open.values()];
+  }
+
+  /** Those that are closed and have blocks. */
+  resting(): RestingTenant[] {
+    return [...this.#resting.values()];
   }
 
   /** External labels of a tenant's series: the receiver's, the ring's, and the tenant's name. */
@@ -164,7 +189,60 @@ export class Tenants {
       await this.#step(tenant, "apply retention", () =>
         tenant.db.applyRetention(shippedOf(tenant)),
       );
+      if (this.#isIdle(tenant)) {
+        await this.#step(tenant, "close idle tenant", () => this.#rest(tenant, signal));
+      }
     }
+    for (const tenant of this.resting()) {
+      if (signal.aborted) return;
+      await this.#step(tenant, "maintain idle tenant", () => this.#maintainResting(tenant, signal));
+    }
+  }
+
+  #isIdle({ name }: Pick<Tenant, "name">): boolean {
+    const { idleMs, now, defaultTenant } = this.#options;
+    if (idleMs === 0 || name === defaultTenant || this.#closed) return false;
+    return now() - (this.#usedAt.get(name) ?? now()) >= idleMs;
+  }
+
+  /** Cuts all that the tenant has into blocks, ships them, and closes it, unless something came meanwhile. */
+  async #rest(tenant: Tenant, signal: AbortSignal): Promise<void> {
+    const { name, db, shipper } = tenant;
+    await db.flush();
+    if (shipper !== null) await shipper.sync(signal);
+    const blocks = new StoredBlocks(db.dir, this.#logOf(name));
+    // From here to the end of the turn nobody else runs: whoever asks for the tenant then opens it anew.
+    const isEmpty = db.head.maxTime < db.head.minTime && db.head.late.count === 0;
+    if (!isEmpty || !this.#isIdle(tenant)) {
+      blocks.close();
+      return;
+    }
+    this.#open.delete(name);
+    this.#resting.set(name, { name, blocks, shipper });
+    const closing = db.close();
+    this.#closing.set(name, closing);
+    try {
+      await closing;
+    } finally {
+      this.#closing.delete(name);
+    }
+    this.#options.log.info("idle tenant is closed", { tenant: name });
+  }
+
+  async #maintainResting(tenant: RestingTenant, signal: AbortSignal): Promise<void> {
+    const { name, blocks, shipper } = tenant;
+    const { tsdb, limits, now } = this.#options;
+    if (shipper !== null) await shipper.sync(signal);
+    const retentionMs = limits(name).retentionMs ?? tsdb.retentionMs;
+    const kept = { retentionMs, maxBytes: tsdb.maxBytes };
+    await blocks.applyRetention(kept, now(), shippedOf({ shipper, db: blocks }));
+    const isGone = blocks.blocks().length === 0 && !readdirSync(blocks.dir).some(isUlid);
+    if (!isGone || this.#opening.has(name) || this.#resting.get(name) !== tenant) return;
+    this.#resting.delete(name);
+    this.#usedAt.delete(name);
+    rmSync(blocks.dir, { recursive: true, force: true });
+    await shipper?.close();
+    this.#options.log.info("idle tenant has no blocks left and is forgotten", { tenant: name });
   }
 
   /** Cuts everything into blocks and ships them; for a graceful end with a bucket. */
@@ -174,11 +252,20 @@ export class Tenants {
       const { shipper } = tenant;
       if (shipper !== null) await this.#step(tenant, "ship blocks", () => shipper.sync());
     }
+    for (const tenant of this.resting()) {
+      const { shipper } = tenant;
+      if (shipper !== null) await this.#step(tenant, "ship blocks", () => shipper.sync());
+    }
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled(this.#opening.values());
+    await Promise.allSettled([...this.#opening.values(), ...this.#closing.values()]);
+    for (const { blocks, shipper } of this.resting()) {
+      await shipper?.close();
+      blocks.close();
+    }
+    this.#resting.clear();
     for (const tenant of this.list()) {
       await tenant.shipper?.close();
       await this.#step(tenant, "close", () => tenant.db.close());
@@ -190,24 +277,29 @@ export class Tenants {
     const { tsdb, now, log } = this.#options;
     const dir = path.join(this.#options.path, name);
     const started = now();
+    await this.#closing.get(name);
     await mkdir(dir, { recursive: true });
     const tenantLog = log.with({ tenant: name });
-    const db = await Tsdb.open({
-      ...tsdb,
-      seriesLimit: 0,
-      dir,
-      now,
-      log: (level, message, fields) => tenantLog[level](message, fields),
-    });
-    const tenant: Tenant = { name, db, shipper: this.#shipper(name, dir) };
+    const db = await Tsdb.open({ ...tsdb, seriesLimit: 0, dir, now, log: this.#logOf(name) });
+    const rested = this.#resting.get(name);
+    const shipper = rested === undefined ? this.#shipper(name, dir) : rested.shipper;
+    const tenant: Tenant = { name, db, shipper };
     if (this.#closed) {
       await db.close();
       throw new Error(`open tenant ${name}: the receiver is stopping`);
     }
     this.#applyLimits(name, db);
     this.#open.set(name, tenant);
+    this.#usedAt.set(name, now());
+    this.#resting.delete(name);
+    rested?.blocks.close();
     tenantLog.info("TSDB is open", { durationMs: now() - started, ...db.replayed });
     return tenant;
+  }
+
+  #logOf(name: string): TsdbOptions["log"] {
+    const tenantLog = this.#options.log.with({ tenant: name });
+    return (level, message, fields) => tenantLog[level](message, fields);
   }
 
   #shipper(name: string, dir: string): Shipper | null {
@@ -227,7 +319,11 @@ export class Tenants {
   }
 
   /** What fails for one tenant is logged and tried again in the next round. */
-  async #step(tenant: Tenant, what: string, run: () => Promise<unknown>): Promise<void> {
+  async #step(
+    tenant: Pick<Tenant, "name">,
+    what: string,
+    run: () => Promise<unknown>,
+  ): Promise<void> {
     try {
       await run();
     } catch (error) {

@@ -84,6 +84,7 @@ export class Node {
         tenantLabelName: "tenant_id",
         defaultTenant: "default-tenant",
         maxTenants: 20,
+        idleMs: 0,
         shipping: null,
         ...tenants,
       },

@@ -133,6 +133,11 @@ export class BlockSet {
     this.#setSorted(blocks);
   }
 
+  /** Lets go of what is kept of series that were read. */
+  release(): void {
+    for (const { series } of this.#blocks) series.release();
+  }
+
   #setSorted(blocks: HeldBlock[]): void {
     for (const block of this.#blocks) if (!blocks.includes(block)) block.series.release();
     this.#blocks = blocks.sort((a, b) => a.reader.meta.minTime - b.reader.meta.minTime);

@@ -175,22 +175,22 @@ async function listOf(source: ChunkQueryable, select: ChunkSelect): Promise<Chun
  * The series of all sources that match, as they are when the first batch is asked for. The chunks of a batch are
  * views that are good until the next one is asked for.
  *
- * @param blocks Ascending by time.
+ * @param blocks Ascending by time. @param head Null where there is none.
  * @throws {IndexDamagedError} @throws {ChunkFileDamagedError} @throws {HeadClosedError}
  * @throws {HeadReadExpiredError} @throws {KernelMemoryError}
  */
 export async function* encodedSeries(
   blocks: readonly HeldBlock[],
-  head: Head,
+  head: Head | null,
   select: ChunkSelect,
 ): AsyncGenerator<readonly EncodedSeries[]> {
   const { mint, maxt } = select;
   const held = blocks.filter(({ reader }) => maxt >= reader.minTime && mint <= reader.maxTime);
   for (const block of held) block.readers++;
-  const mark = head.mark(select);
+  const mark = head?.mark(select) ?? null;
   const cursors: Cursor[] = [];
   try {
-    const late = listOf(head.late, select);
+    const late = head === null ? Promise.resolve([]) : listOf(head.late, select);
     // It is awaited behind the sort; until then a failure is not unhandled.
     late.catch(() => undefined);
     await mark?.sort();

@@ -44,6 +44,7 @@ export {
   metricTypeNumber,
   type NamedMetadata,
 } from "./metric-metadata.ts";
+export { StoredBlocks } from "./stored-blocks.ts";
 export { analyzeBlock, type BlockAnalysis, type Ranked } from "./tools/analyze.ts";
 export { BlockBuilder, ConflictingSampleError } from "./tools/create-blocks.ts";
 export { formatOpenMetrics, OpenMetricsError, OpenMetricsReader } from "./tools/openmetrics.ts";

@@ -299,6 +299,8 @@ export const receive = defineCommand({
           tenantLabelName: config["receive.tenant-label-name"],
           defaultTenant: config["receive.default-tenant-id"],
           maxTenants: config["receive.max-tenants"],
+          // As Thanos' receivers prune theirs.
+          idleMs: 2 * blockDurationMs,
           shipping:
             bucket === undefined
               ? null
