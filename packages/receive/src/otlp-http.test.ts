@@ -195,6 +195,49 @@ test("every answer is in the encoding of its request, and says what was wrong", 
   expect(await send(node, text)).toMatchObject({ status: 503, retryAfter: "5" });
 });
 
+test("exemplars and what is told of metrics are with every owner", async () => {
+  const ring = await Cluster.start(2, { replicationFactor: 2 });
+  clusters.push(ring);
+  const exemplar = {
+    timeUnixNano: String(now),
+    asDouble: 0.5,
+    traceId: "0af7651916cd43dd8448eb211c80319c",
+  };
+  const metric = {
+    name: "lat",
+    description: "How long.",
+    unit: "s",
+    histogram: {
+      aggregationTemporality: 2,
+      dataPoints: [
+        {
+          timeUnixNano: String(now),
+          count: 1,
+          explicitBounds: [1],
+          bucketCounts: [1, 0],
+          exemplars: [exemplar],
+        },
+      ],
+    },
+  };
+  const body = JSON.stringify({ resourceMetrics: [{ scopeMetrics: [{ metrics: [metric] }] }] });
+  const [first] = ring.nodes as [Node];
+  // What is sent again is no error.
+  for (let i = 0; i < 2; i++) expect((await send(first, body)).status).toBe(200);
+  for (const node of ring.nodes) {
+    const db = node.receiver?.tenants?.peek("default-tenant")?.db;
+    const isThere = () =>
+      db?.metadata.of("lat_seconds").length !== 0 && db?.head.exemplars.count !== 0;
+    for (let i = 0; i < 100 && !isThere(); i++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(db?.metadata.of("lat_seconds")).toMatchObject([
+      { type: "histogram", help: "How long.", unit: "seconds" },
+    ]);
+    expect(db?.head.exemplars.count).toBe(1);
+  }
+});
+
 test("relabelling and tenants by a label hold for OTLP as well", async () => {
   const node = await ingestor({
     edge: {

@@ -108,12 +108,13 @@ async function receive(
     );
     limiter.checkSize(tenant, decoded.length);
     const resources = encoding === "json" ? decodeOtlpJson(decoded) : decodeOtlpProtobuf(decoded);
-    const { body, rejected, reasons } = otlpToWriteRequest(resources, {
+    const { body, rejected, reasons, metadata } = otlpToWriteRequest(resources, {
       targetInfo,
       promote: promoteResourceAttributes,
       maxBytes: maxRequestBytes,
     });
     const written = await writeDecoded(options, request, { body, tenant, replica: 0 });
+    options.metadata.note(tenant, metadata);
     // Samples that can never be stored are the sender's fault, as Prometheus answers it.
     const http = codesOf(written.cause).http;
     const status = written.cause === Cause.STORED ? 200 : http === 409 ? 400 : http;

@@ -8,12 +8,14 @@ import {
   type ExponentialBuckets,
   millis,
   type OtlpData,
+  type OtlpExemplar,
   OtlpMalformedError,
   type OtlpMetric,
   type OtlpPoint,
   type OtlpResource,
   type PlainValue,
   textOfValue,
+  traceIds,
 } from "./metrics.ts";
 
 const MOST_DEPTH = 32;
@@ -87,7 +89,12 @@ function optional(from: Json, name: string): number | null {
 
 function metricOf(value: unknown): OtlpMetric {
   const metric = record(value, "metrics");
-  return { name: text(metric, "name"), unit: text(metric, "unit"), data: dataOf(metric) };
+  return {
+    name: text(metric, "name"),
+    description: text(metric, "description"),
+    unit: text(metric, "unit"),
+    data: dataOf(metric),
+  };
 }
 
 function dataOf(metric: Json): OtlpData | null {
@@ -116,6 +123,7 @@ function dataOf(metric: Json): OtlpData | null {
       sum: optional(each, "sum"),
       bounds: list(each, "explicitBounds").map((bound) => double(bound, "explicitBounds")),
       counts: list(each, "bucketCounts").map((count) => whole(count, "bucketCounts")),
+      exemplars: exemplarsOf(each),
     }));
     return { kind: "histogram", points: all, temporality: temporality(histogram) };
   }
@@ -129,6 +137,7 @@ function dataOf(metric: Json): OtlpData | null {
       zeroCount: whole(each["zeroCount"], "zeroCount"),
       positive: bucketsOf(each, "positive"),
       negative: bucketsOf(each, "negative"),
+      exemplars: exemplarsOf(each),
     }));
     return { kind: "exponential", points: all, temporality: temporality(exponential) };
   }
@@ -161,12 +170,25 @@ function pointOf(point: Json): OtlpPoint {
 }
 
 function numberOf(point: Json) {
-  const { asInt, asDouble } = point;
-  const value =
-    asInt === undefined || asInt === null
-      ? double(asDouble, "asDouble")
-      : Number(whole(asInt, "asInt"));
-  return { ...pointOf(point), value };
+  return { ...pointOf(point), value: valueOfNumber(point), exemplars: exemplarsOf(point) };
+}
+
+function valueOfNumber({ asInt, asDouble }: Json): number {
+  return asInt === undefined || asInt === null
+    ? double(asDouble, "asDouble")
+    : Number(whole(asInt, "asInt"));
+}
+
+function exemplarsOf(point: Json): OtlpExemplar[] {
+  return list(point, "exemplars").map((each) => {
+    const exemplar = record(each, "exemplars");
+    return {
+      attributes: attributesOf(exemplar, "filteredAttributes"),
+      timeMs: millis(BigInt.asUintN(64, whole(exemplar["timeUnixNano"], "timeUnixNano"))),
+      value: valueOfNumber(exemplar),
+      ...traceIds(text(exemplar, "traceId"), text(exemplar, "spanId")),
+    };
+  });
 }
 
 function bucketsOf(point: Json, name: string): ExponentialBuckets {
@@ -177,8 +199,8 @@ function bucketsOf(point: Json, name: string): ExponentialBuckets {
   };
 }
 
-function attributesOf(from: Json): Attributes {
-  return list(from, "attributes").map((each) => {
+function attributesOf(from: Json, name = "attributes"): Attributes {
+  return list(from, name).map((each) => {
     const [key, value] = keyValueOf(each, 0);
     return [key, textOfValue(value)];
   });

@@ -11,7 +11,18 @@ export type OtlpPoint = {
   noValue: boolean;
 };
 
-export type NumberPoint = OtlpPoint & { value: number };
+export type OtlpExemplar = {
+  /** Of the measurement, those that the point does not have. */
+  attributes: Attributes;
+  /** Milliseconds; 0 when it has none. */
+  timeMs: number;
+  value: number;
+  /** In hexadecimal; "" for none. */
+  traceId: string;
+  spanId: string;
+};
+
+export type NumberPoint = OtlpPoint & { value: number; exemplars: OtlpExemplar[] };
 
 export type HistogramPoint = OtlpPoint & {
   count: bigint;
@@ -20,6 +31,7 @@ export type HistogramPoint = OtlpPoint & {
   bounds: number[];
   /** One more than bounds, or none. */
   counts: bigint[];
+  exemplars: OtlpExemplar[];
 };
 
 /** Buckets from `offset` on, side by side. */
@@ -32,6 +44,7 @@ export type ExponentialPoint = OtlpPoint & {
   zeroCount: bigint;
   positive: ExponentialBuckets;
   negative: ExponentialBuckets;
+  exemplars: OtlpExemplar[];
 };
 
 export type SummaryPoint = OtlpPoint & {
@@ -47,7 +60,12 @@ export type OtlpData =
   | { kind: "exponential"; points: ExponentialPoint[]; temporality: number }
   | { kind: "summary"; points: SummaryPoint[] };
 
-export type OtlpMetric = { name: string; unit: string; data: OtlpData | null };
+export type OtlpMetric = {
+  name: string;
+  description: string;
+  unit: string;
+  data: OtlpData | null;
+};
 
 export type OtlpResource = { attributes: Attributes; metrics: OtlpMetric[] };
 
@@ -59,6 +77,23 @@ export class OtlpMalformedError extends Error {
     super(`OTLP request: ${what}`, options);
     this.name = "OtlpMalformedError";
   }
+}
+
+const TRACE_ID_DIGITS = 32;
+const SPAN_ID_DIGITS = 16;
+
+/** Hexadecimal ids of an exemplar; "" for one of zeros, which is none. @throws {OtlpMalformedError} */
+export function traceIds(traceId: string, spanId: string): { traceId: string; spanId: string } {
+  return {
+    traceId: idOf(traceId, TRACE_ID_DIGITS, "trace id"),
+    spanId: idOf(spanId, SPAN_ID_DIGITS, "span id"),
+  };
+}
+
+function idOf(id: string, digits: number, what: string): string {
+  if (/^0*$/.test(id)) return "";
+  if (id.length === digits && /^[0-9a-f]+$/i.test(id)) return id.toLowerCase();
+  throw new OtlpMalformedError(`a ${what} is not of ${digits} hexadecimal digits`);
 }
 
 /** Nanoseconds since 1970 as milliseconds, cut. */

@@ -63,6 +63,13 @@ export function metricName(
   return /^\d/.test(joined) ? `_${joined}` : joined;
 }
 
+/** A unit in words: `bytes_per_second` for `By/s`. */
+export function unitName(unit: string): string {
+  return unitSuffixes(unit)
+    .filter((part) => part !== "")
+    .join("_");
+}
+
 function unitSuffixes(unit: string): [main: string, per: string] {
   const slash = unit.indexOf("/");
   const main = (slash < 0 ? unit : unit.slice(0, slash)).trim();

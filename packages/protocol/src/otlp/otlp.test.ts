@@ -9,10 +9,28 @@ import { OtlpTooLargeError, otlpToWriteRequest } from "./to-write-request.ts";
 
 const SETTINGS = { targetInfo: true, promote: new Set<string>(), maxBytes: 1 << 20 };
 
+type Exemplar = [labels: string[], value: number, time: number];
 type Series = {
   labels: Record<string, string>;
   sample: [value: number, time: number] | "histogram";
+  exemplars?: Exemplar[];
 };
+
+function readExemplar(bytes: Uint8Array): Exemplar {
+  const out: Exemplar = [[], 0, 0];
+  readFields("Exemplar", bytes, (number, _, reader) => {
+    if (number === 1) {
+      readFields(
+        "Label",
+        reader.lengthPrefixed(),
+        (_n, _w, part) => out[0].push(part.string()) > 0,
+      );
+    } else if (number === 2) out[1] = Buffer.from(reader.take(8)).readDoubleLE();
+    else out[2] = reader.uvarint();
+    return true;
+  });
+  return out;
+}
 
 /** What the remote write request says. */
 function read(body: Uint8Array): Series[] {
@@ -27,6 +45,7 @@ function read(body: Uint8Array): Series[] {
         readFields("Label", bytes, (_n, _w, part) => text.push(part.string()) > 0);
         one.labels[text[0] as string] = text[1] as string;
       } else if (field === 4) one.sample = "histogram";
+      else if (field === 3) (one.exemplars ??= []).push(readExemplar(bytes));
       else {
         const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
         let time = 0;
@@ -159,6 +178,118 @@ test("numbers, histograms and summaries become the series that Prometheus makes 
   ]);
 });
 
+test("exemplars go to the series that they are of, oldest first, with their ids", () => {
+  const ids = { traceId: "0af7651916cd43dd8448eb211c80319c", spanId: "B7AD6B7169203331" };
+  const trace = ["trace_id", ids.traceId];
+  const span = ["span_id", ids.spanId.toLowerCase()];
+  const filteredAttributes = attributes({ "user.id": { stringValue: "u1" } });
+  const exemplar = (seconds: number, asDouble: number, more: object = {}) => ({
+    timeUnixNano: String(BigInt(seconds) * 1_000_000_000n),
+    asDouble,
+    ...more,
+  });
+  const point = { timeUnixNano: at, count: 3, sum: 9 };
+  const resources = request([
+    {
+      name: "hits",
+      sum: {
+        aggregationTemporality: 2,
+        isMonotonic: true,
+        dataPoints: [
+          {
+            timeUnixNano: at,
+            asInt: 1,
+            exemplars: [
+              exemplar(9, 4, { ...ids, filteredAttributes }),
+              { asInt: "3", timeUnixNano: "8000000000", traceId: "", spanId: "0".repeat(16) },
+              exemplar(0, 5, {
+                ...ids,
+                filteredAttributes: attributes({ long: { stringValue: "é".repeat(80) } }),
+              }),
+            ],
+          },
+        ],
+      },
+    },
+    {
+      name: "temp",
+      gauge: { dataPoints: [{ timeUnixNano: at, asInt: 1, exemplars: [exemplar(9, 1)] }] },
+    },
+    {
+      name: "lat",
+      histogram: {
+        aggregationTemporality: 2,
+        dataPoints: [
+          {
+            ...point,
+            explicitBounds: [1, 2],
+            bucketCounts: [1, 1, 1],
+            exemplars: [exemplar(9, 7), exemplar(8, 0.5), exemplar(7, 2), exemplar(6, 1)],
+          },
+        ],
+      },
+    },
+    {
+      name: "native",
+      exponentialHistogram: {
+        aggregationTemporality: 2,
+        dataPoints: [{ ...point, scale: 0, exemplars: [exemplar(9, 2)] }],
+      },
+    },
+  ]);
+  const found = read(otlpToWriteRequest(resources, SETTINGS).body)
+    .filter(({ exemplars }) => exemplars !== undefined)
+    .map(({ labels, exemplars }) => [`${labels["__name__"]} ${labels["le"] ?? ""}`, exemplars]);
+  expect(found).toEqual([
+    [
+      "hits_total ",
+      [
+        [[], 3, 8000],
+        [[...span, ...trace, "user.id", "u1"], 4, 9000],
+        [[...span, ...trace], 5, 1_700_000_000_123],
+      ],
+    ],
+    [
+      "lat_bucket 1",
+      [
+        [[], 1, 6000],
+        [[], 0.5, 8000],
+      ],
+    ],
+    ["lat_bucket 2", [[[], 2, 7000]]],
+    ["lat_bucket +Inf", [[[], 7, 9000]]],
+    ["native ", [[[], 2, 9000]]],
+  ]);
+  const bad = { timeUnixNano: at, asInt: 1, exemplars: [exemplar(9, 1, { traceId: "abc" })] };
+  expect(() => request([{ name: "x", gauge: { dataPoints: [bad] } }])).toThrow(/32 hexadecimal/);
+});
+
+test("what is told of metrics is metadata, under the names that they get", () => {
+  const dataPoints = [{ timeUnixNano: at, asInt: 1, count: 0 }];
+  const cumulative = { aggregationTemporality: 2, dataPoints };
+  const resources = request(
+    [
+      { name: "hits", description: "How often.", sum: { ...cumulative, isMonotonic: true } },
+      { name: "open", unit: "{conn}", sum: cumulative },
+      { name: "speed", unit: "By/s", gauge: { dataPoints } },
+      { name: "lat", unit: "s", histogram: cumulative },
+      { name: "native", unit: "s", exponentialHistogram: cumulative },
+      { name: "sum", summary: { dataPoints } },
+      { name: "delta", sum: { aggregationTemporality: 1, dataPoints } },
+    ],
+    { "service.name": { stringValue: "s" }, zone: { stringValue: "z" } },
+  );
+  expect(otlpToWriteRequest(resources, SETTINGS).metadata).toEqual([
+    { metric: "hits_total", type: "counter", help: "How often.", unit: "" },
+    { metric: "open", type: "gauge", help: "", unit: "" },
+    { metric: "speed_bytes_per_second", type: "gauge", help: "", unit: "bytes_per_second" },
+    { metric: "lat_seconds", type: "histogram", help: "", unit: "seconds" },
+    { metric: "native_seconds", type: "histogram", help: "", unit: "seconds" },
+    { metric: "sum", type: "summary", help: "", unit: "" },
+    { metric: "target_info", type: "gauge", help: "Target metadata", unit: "" },
+  ]);
+});
+
 test("what cannot be translated is counted and named, and spoils nothing", () => {
   const dataPoints = [{ timeUnixNano: at, asInt: 1 }];
   const resources = request([
@@ -257,6 +388,7 @@ test("protobuf says the same as JSON, and sparse buckets become spans", () => {
   const [resource] = decodeOtlpProtobuf(body);
   expect(resource?.metrics[0]).toEqual({
     name: "m",
+    description: "",
     unit: "",
     data: {
       kind: "exponential",
@@ -272,6 +404,7 @@ test("protobuf says the same as JSON, and sparse buckets become spans", () => {
           zeroCount: 0n,
           positive: { offset: 3, counts: [1n, 0n, 0n, 0n, 2n] },
           negative: { offset: 0, counts: [] },
+          exemplars: [],
         },
       ],
     },
@@ -283,6 +416,36 @@ test("protobuf says the same as JSON, and sparse buckets become spans", () => {
   expect(
     translated.includes(Buffer.from([0x5a, 4, 8, 8, 16, 1, 0x5a, 4, 8, 6, 16, 1, 0x62, 2, 2, 2])),
   ).toBe(true);
+});
+
+test("exemplars of protobuf say the same as those of JSON", () => {
+  const nanos = Buffer.alloc(8);
+  nanos.writeBigUInt64LE(9_000_000_000n);
+  const double = Buffer.alloc(8);
+  double.writeDoubleLE(2.5);
+  const spanId = "b7ad6b7169203331";
+  const traceId = "0af7651916cd43dd8448eb211c80319c";
+  const exemplar = [
+    Buffer.concat([Buffer.of(0x11), nanos, Buffer.of(0x19), double]),
+    field(4, Buffer.from(spanId, "hex")),
+    field(5, Buffer.from(traceId, "hex")),
+    field(7, field(1, Buffer.from("k")), field(2, field(1, Buffer.from("v")))),
+  ];
+  const of = (point: number, kind: number) =>
+    decodeOtlpProtobuf(
+      field(1, field(2, field(2, name, field(kind, field(1, time, field(point, ...exemplar)))))),
+    );
+  const expected = [{ timeMs: 9000, value: 2.5, spanId, traceId, attributes: [["k", "v"]] }];
+  for (const [point, kind] of [
+    [5, 7],
+    [8, 9],
+    [11, 10],
+  ] as const) {
+    expect(of(point, kind)[0]?.metrics[0]?.data?.points).toMatchObject([{ exemplars: expected }]);
+  }
+  const short = field(5, Buffer.of(1, 2));
+  const body = field(1, field(2, field(2, name, field(5, field(1, field(5, short))))));
+  expect(() => decodeOtlpProtobuf(body)).toThrow(/32 hexadecimal/);
 });
 
 test("whatever the bytes are, they are taken or refused with a word", () => {

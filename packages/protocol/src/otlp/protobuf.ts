@@ -1,14 +1,16 @@
 /**
  * ExportMetricsServiceRequest in protobuf (opentelemetry-proto, collector/metrics/v1 and metrics/v1). Numbers beside
- * a name are the fields'; exemplars, minima, maxima and start times are passed over.
+ * a name are the fields'; minima, maxima and start times are passed over.
  *
  *     request     resource metrics 1 { resource 1 { attributes 1 }  scope metrics 2 { metrics 2 } }
- *     metric      name 1  unit 3  gauge 5  sum 7  histogram 9  exponential histogram 10  summary 11
+ *     metric      name 1  description 2  unit 3  gauge 5  sum 7  histogram 9  exponential histogram 10  summary 11
  *     each of it  points 1  temporality 2  monotonic 3
- *     number      time 3  double 4  int 6  attributes 7  flags 8
- *     histogram   time 3  count 4  sum 5  counts 6  bounds 7  attributes 9  flags 10
+ *     number      time 3  double 4  exemplars 5  int 6  attributes 7  flags 8
+ *     histogram   time 3  count 4  sum 5  counts 6  bounds 7  exemplars 8  attributes 9  flags 10
  *     exponential attributes 1  time 3  count 4  sum 5  scale 6  zeros 7  positive 8, negative 9 { offset 1 counts 2 }  flags 10
+ *                 exemplars 11
  *     summary     time 3  count 4  sum 5  quantiles 6 { quantile 1 value 2 }  attributes 7  flags 8
+ *     exemplar    time 2  double 3  span id 4  trace id 5  int 6  attributes 7
  */
 
 import type { ByteReader } from "@torus/encoding";
@@ -21,6 +23,7 @@ import {
   millis,
   type NumberPoint,
   type OtlpData,
+  type OtlpExemplar,
   OtlpMalformedError,
   type OtlpMetric,
   type OtlpPoint,
@@ -28,6 +31,7 @@ import {
   type PlainValue,
   type SummaryPoint,
   textOfValue,
+  traceIds,
 } from "./metrics.ts";
 
 /** Values inside of values. */
@@ -141,7 +145,7 @@ function readResource(bytes: Uint8Array): OtlpResource {
 }
 
 function readMetric(bytes: Uint8Array): OtlpMetric {
-  const metric: OtlpMetric = { name: "", unit: "", data: null };
+  const metric: OtlpMetric = { name: "", description: "", unit: "", data: null };
   const data = <T>(read: (bytes: Uint8Array) => T, make: (all: Data<T>) => OtlpData) =>
     message((inner) => {
       metric.data = make(readData(inner, read));
@@ -149,6 +153,9 @@ function readMetric(bytes: Uint8Array): OtlpMetric {
   fields(bytes, "Metric", {
     1: text((name) => {
       metric.name = name;
+    }),
+    2: text((description) => {
+      metric.description = description;
     }),
     3: text((unit) => {
       metric.unit = unit;
@@ -204,9 +211,10 @@ function common(point: OtlpPoint, attributes: number, flags: number): Record<num
 }
 
 function readNumber(bytes: Uint8Array): NumberPoint {
-  const point: NumberPoint = { ...newPoint(), value: 0 };
+  const point: NumberPoint = { ...newPoint(), value: 0, exemplars: [] };
   fields(bytes, "NumberDataPoint", {
     ...common(point, 7, 8),
+    5: message((inner) => point.exemplars.push(readExemplar(inner))),
     4: double((value) => {
       point.value = value;
     }),
@@ -218,12 +226,20 @@ function readNumber(bytes: Uint8Array): NumberPoint {
 }
 
 function readHistogram(bytes: Uint8Array): HistogramPoint {
-  const point: HistogramPoint = { ...newPoint(), count: 0n, sum: null, bounds: [], counts: [] };
+  const point: HistogramPoint = {
+    ...newPoint(),
+    count: 0n,
+    sum: null,
+    bounds: [],
+    counts: [],
+    exemplars: [],
+  };
   fields(bytes, "HistogramDataPoint", {
     ...common(point, 9, 10),
     ...totals(point),
     6: fixedList((bits) => point.counts.push(bits)),
     7: fixedList((bits) => point.bounds.push(doubleOf(bits))),
+    8: message((inner) => point.exemplars.push(readExemplar(inner))),
   });
   return point;
 }
@@ -248,6 +264,7 @@ function readExponential(bytes: Uint8Array): ExponentialPoint {
     zeroCount: 0n,
     positive: { offset: 0, counts: [] },
     negative: { offset: 0, counts: [] },
+    exemplars: [],
   };
   fields(bytes, "ExponentialHistogramDataPoint", {
     ...common(point, 1, 10),
@@ -260,8 +277,33 @@ function readExponential(bytes: Uint8Array): ExponentialPoint {
     }),
     8: message((inner) => readBuckets(inner, point.positive)),
     9: message((inner) => readBuckets(inner, point.negative)),
+    11: message((inner) => point.exemplars.push(readExemplar(inner))),
   });
   return point;
+}
+
+function readExemplar(bytes: Uint8Array): OtlpExemplar {
+  const exemplar: OtlpExemplar = { attributes: [], timeMs: 0, value: 0, traceId: "", spanId: "" };
+  const hex = (id: Uint8Array): string => Buffer.from(id).toString("hex");
+  fields(bytes, "Exemplar", {
+    2: fixed((nanos) => {
+      exemplar.timeMs = millis(nanos);
+    }),
+    3: double((value) => {
+      exemplar.value = value;
+    }),
+    4: message((id) => {
+      exemplar.spanId = hex(id);
+    }),
+    5: message((id) => {
+      exemplar.traceId = hex(id);
+    }),
+    6: fixed((bits) => {
+      exemplar.value = Number(BigInt.asIntN(64, bits));
+    }),
+    7: message(attributeInto(exemplar.attributes)),
+  });
+  return { ...exemplar, ...traceIds(exemplar.traceId, exemplar.spanId) };
 }
 
 function readBuckets(bytes: Uint8Array, buckets: ExponentialBuckets): void {

@@ -1,7 +1,8 @@
 /**
  * OpenTelemetry's metrics as a prometheus.WriteRequest, translated as Prometheus' OTLP endpoint does it: attributes
  * become labels, service.namespace/service.name the job, service.instance.id the instance, what else a resource has a
- * series target_info of its own. Classic histograms stay classic, exponential ones become native.
+ * series target_info of its own. Classic histograms stay classic, exponential ones become native. Exemplars of a
+ * classic histogram go to the bucket that they fell into.
  *
  * What cannot be translated (delta temporality, a name of nothing but underscores, a scale below -4) is left out, and
  * said; everything else goes on.
@@ -17,11 +18,12 @@ import {
   type ExponentialBuckets,
   type ExponentialPoint,
   type OtlpData,
+  type OtlpExemplar,
   type OtlpMetric,
   type OtlpPoint,
   type OtlpResource,
 } from "./metrics.ts";
-import { labelName, metricName, plainNumber } from "./names.ts";
+import { labelName, metricName, plainNumber, unitName } from "./names.ts";
 
 export type OtlpSettings = {
   /** Whether resources become target_info. */
@@ -38,6 +40,8 @@ export type Translated = {
   /** Data points that were left out, and why. */
   rejected: number;
   reasons: string[];
+  /** What the metrics are, by their names here. */
+  metadata: { metric: string; type: string; help: string; unit: string }[];
 };
 
 /** The result would be larger than is allowed. */
@@ -60,6 +64,8 @@ const MOST_BUCKETS = 10_000;
 const TARGET_INFO_STEP_MS = 150_000;
 const MOST_TARGET_INFO = 60;
 const MOST_REASONS = 5;
+/** Names and values of an exemplar's labels together (OpenMetrics), in characters. */
+const MOST_EXEMPLAR_RUNES = 128;
 const IDENTIFYING = new Set(["service.namespace", "service.name", "service.instance.id"]);
 
 /** @throws {OtlpTooLargeError} */
@@ -77,6 +83,7 @@ class Translation {
   readonly #out = new ByteWriter(4096);
   readonly #series = new ByteWriter(512);
   readonly #reasons = new Set<string>();
+  readonly #metadata = new Map<string, Translated["metadata"][number]>();
   #rejected = 0;
   #own: [name: string, value: string][] = [];
   #promoted: Attributes = [];
@@ -109,7 +116,12 @@ class Translation {
   }
 
   finish(): Translated {
-    return { body: this.#out.copy(), rejected: this.#rejected, reasons: [...this.#reasons] };
+    return {
+      body: this.#out.copy(),
+      rejected: this.#rejected,
+      reasons: [...this.#reasons],
+      metadata: [...this.#metadata.values()],
+    };
   }
 
   #reject(points: number, reason: string): void {
@@ -117,7 +129,7 @@ class Translation {
     if (this.#reasons.size < MOST_REASONS) this.#reasons.add(reason);
   }
 
-  #metric({ name: given, unit, data }: OtlpMetric): void {
+  #metric({ name: given, description: help, unit, data }: OtlpMetric): void {
     if (data === null) return this.#reject(0, `metric ${JSON.stringify(given)} has no data`);
     if ("temporality" in data && data.temporality !== CUMULATIVE) {
       const what = `invalid temporality and type combination for metric ${JSON.stringify(given)}`;
@@ -130,7 +142,12 @@ class Translation {
       const what = `normalization for metric ${JSON.stringify(given)} resulted in an empty name`;
       return this.#reject(data.points.length, what);
     }
+    this.#tell(name, promType(data), help, unitName(unit));
     this.#points(name, data);
+  }
+
+  #tell(metric: string, type: string, help: string, unit: string): void {
+    if (!this.#metadata.has(metric)) this.#metadata.set(metric, { metric, type, help, unit });
   }
 
   #points(name: string, data: OtlpData): void {
@@ -139,7 +156,10 @@ class Translation {
       case "sum":
         for (const point of data.points) {
           const labels = this.#labels(point);
-          if (labels !== null) this.#sample(name, labels, point, point.value);
+          if (labels === null) continue;
+          // As Prometheus does: those of a gauge tell nothing that its value does not.
+          const exemplars = data.kind === "sum" ? point.exemplars : [];
+          this.#sample(name, labels, point, point.value, exemplars);
         }
         return;
       case "histogram":
@@ -149,12 +169,18 @@ class Translation {
           if (point.sum !== null) this.#sample(`${name}_sum`, labels, point, point.sum);
           this.#sample(`${name}_count`, labels, point, Number(point.count));
           let count = 0n;
+          let left: readonly OtlpExemplar[] = point.exemplars;
           const bounds = point.bounds.slice(0, point.counts.length);
           for (const [i, bound] of bounds.entries()) {
             count += point.counts[i] as bigint;
-            this.#bucket(name, labels, point, plainNumber(bound), count);
+            let own: readonly OtlpExemplar[] = [];
+            if (left.length > 0) {
+              own = left.filter(({ value }) => value <= bound);
+              left = left.filter(({ value }) => !(value <= bound));
+            }
+            this.#bucket(name, labels, point, plainNumber(bound), count, own);
           }
-          this.#bucket(name, labels, point, "+Inf", point.count);
+          this.#bucket(name, labels, point, "+Inf", point.count, left);
         }
         return;
       case "exponential":
@@ -187,8 +213,10 @@ class Translation {
     point: OtlpPoint,
     le: string,
     count: bigint,
+    exemplars: readonly OtlpExemplar[],
   ): void {
-    this.#sample(`${name}_bucket`, new Map(labels).set("le", le), point, Number(count));
+    const own = new Map(labels).set("le", le);
+    this.#sample(`${name}_bucket`, own, point, Number(count), exemplars);
   }
 
   /** Null when an attribute's name cannot be a label's; that is counted. */
@@ -225,6 +253,7 @@ class Translation {
     const labels = this.#merged(attributes, IDENTIFYING);
     if (labels === null) return;
     for (const [name, value] of this.#own) labels.set(name, value);
+    this.#tell("target_info", "gauge", "Target metadata", "");
     const point = { attributes: [], timeMs: 0, noValue: false };
     const from = Math.max(first, last - TARGET_INFO_STEP_MS * MOST_TARGET_INFO);
     for (let timeMs = from; timeMs < last; timeMs += TARGET_INFO_STEP_MS) {
@@ -238,12 +267,13 @@ class Translation {
     labels: ReadonlyMap<string, string>,
     { timeMs, noValue }: OtlpPoint,
     value: number,
+    exemplars: readonly OtlpExemplar[] = [],
   ): void {
     const sample = new ByteWriter(24);
     doubleField(sample, 1, value, noValue);
     sample.u8(0x10);
     writeInt64(sample, timeMs);
-    this.#write(name, labels, 2, sample.written);
+    this.#write(name, labels, 2, sample.written, written(exemplars, timeMs));
   }
 
   #histogram(name: string, labels: ReadonlyMap<string, string>, point: ExponentialPoint): void {
@@ -266,7 +296,7 @@ class Translation {
     bucketFields(out, positive, 11, 12);
     out.u8(0x78);
     writeInt64(out, point.timeMs);
-    this.#write(name, labels, 4, out.written);
+    this.#write(name, labels, 4, out.written, written(point.exemplars, point.timeMs));
   }
 
   #write(
@@ -274,14 +304,47 @@ class Translation {
     labels: ReadonlyMap<string, string>,
     field: number,
     content: Uint8Array,
+    exemplars: readonly Uint8Array[],
   ): void {
     this.#series.reset();
     writeLabels(this.#series, 1, sorted(name, labels));
     bytesField(this.#series, field, content);
+    for (const each of exemplars) bytesField(this.#series, 3, each);
     bytesField(this.#out, 1, this.#series.written);
     const { maxBytes } = this.#settings;
     if (this.#out.written.length > maxBytes) throw new OtlpTooLargeError(maxBytes);
   }
+}
+
+function promType(data: OtlpData): string {
+  if (data.kind === "sum") return data.monotonic ? "counter" : "gauge";
+  return data.kind === "exponential" ? "histogram" : data.kind;
+}
+
+/** prometheus.Exemplar { labels 1, value 2, timestamp 3 } each, oldest first, as a series takes them. */
+function written(exemplars: readonly OtlpExemplar[], pointMs: number): Uint8Array[] {
+  if (exemplars.length === 0) return [];
+  const timed = exemplars.map((each) => ({ ...each, timeMs: each.timeMs || pointMs }));
+  timed.sort((a, b) => a.timeMs - b.timeMs);
+  return timed.map((exemplar) => {
+    const out = new ByteWriter(128);
+    writeLabels(out, 1, exemplarLabels(exemplar));
+    doubleField(out, 2, exemplar.value, false);
+    out.u8(0x18);
+    writeInt64(out, exemplar.timeMs);
+    return out.copy();
+  });
+}
+
+/** Attributes go when there is no room for all of them beside the ids. */
+function exemplarLabels({ traceId, spanId, attributes }: OtlpExemplar): Labels {
+  const ids: [string, string][] = [];
+  if (traceId !== "") ids.push(["trace_id", traceId]);
+  if (spanId !== "") ids.push(["span_id", spanId]);
+  const all = new Map([...attributes, ...ids].filter(([, value]) => value !== ""));
+  const runes = [...all].reduce((sum, pair) => sum + Array.from(pair.join("")).length, 0);
+  const pairs = runes > MOST_EXEMPLAR_RUNES ? ids : [...all];
+  return pairs.sort(([a], [b]) => compareStrings(a, b)).flat();
 }
 
 function sorted(name: string, labels: ReadonlyMap<string, string>): Labels {
