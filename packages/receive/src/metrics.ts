@@ -125,13 +125,13 @@ export function createReceiveMetrics(registry: Registry) {
     }),
     haElections: new Counter({
       name: "torus_receive_ha_elected_replica_changes_total",
-      help: "How often another replica of an HA pair was elected, counted by the owner of its cluster.",
+      help: "How often another replica of an HA pair was elected, counted by the receiver that decided.",
       labelNames: ["tenant", "cluster"],
       registers,
     }),
     haOwnerAway: new Counter({
       name: "torus_receive_ha_owner_unavailable_total",
-      help: "Elections of HA pairs made without the owner of their cluster, which did not answer.",
+      help: "Answers on HA pairs that a receiver gave in place of the owner of their cluster, which it did not reach.",
       registers,
     }),
     haDeduplicated: new Counter({

@@ -1,4 +1,7 @@
-/** HA pairs that write to a ring of processes: the owner of some is killed, and the elected servers fall silent. */
+/**
+ * HA pairs that write to a ring of processes: the owner of some is killed, the elected servers fall silent meanwhile,
+ * and the owner comes back.
+ */
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +21,7 @@ afterAll(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-test("a killed owner stops no pair, and silence hands over once it is back", async () => {
+test("a killed owner stops no pair, its successor hands over, and it goes on from there when it is back", async () => {
   const ports = await freePorts(9);
   const ring = JSON.stringify([{ endpoints: NAMES.map((_, i) => `127.0.0.1:${ports[i]}`) }]);
   const start = async (i: number) => {
@@ -44,7 +47,7 @@ test("a killed owner stops no pair, and silence hands over once it is back", asy
           "--receive.replication-factor=3",
           "--receive.ha-tracker",
           "--receive.ha-tracker.cluster-label=team",
-          "--receive.ha-tracker.failover-timeout=15s",
+          "--receive.ha-tracker.failover-timeout=10s",
           "--log.level=error",
         ],
         readyUrl: `http://${http}/-/ready`,
@@ -76,13 +79,37 @@ test("a killed owner stops no pair, and silence hands over once it is back", asy
   };
   await servers();
   await running.get("c")?.kill("SIGKILL");
-  await servers();
-  await start(2);
-  await servers();
-  // r1 falls silent: what r2 writes is taken after a while, and from then on r1 is the one left out.
-  for (const team of CLUSTERS) await until(204, () => write(1, "r2", team));
+  // r1 falls silent for longer than the failover time, then both are heard at once, at different receivers: of every
+  // pair one is taken.
+  await sleep(10_500);
+  const elected = new Map<string, string>();
   for (const team of CLUSTERS) {
-    await until(204, () => write(1, "r2", team));
-    expect(await write(0, "r1", team)).toBe(202);
+    const both = await Promise.all([write(0, "r1", team), write(1, "r2", team)]);
+    expect(new Set(both)).toEqual(new Set([202, 204]));
+    elected.set(team, both[0] === 204 ? "r1" : "r2");
   }
+  // From here on the elected ones are heard all the time.
+  const stop = new AbortController();
+  const beat = async () => {
+    while (!stop.signal.aborted) {
+      for (const [team, replica] of elected) expect(await write(1, replica, team)).toBe(204);
+      await sleep(200);
+    }
+  };
+  const other = (team: string) => (elected.get(team) === "r1" ? "r2" : "r1");
+  const check = async () => {
+    await start(2);
+    // What the owner hears first is the one that its successor did not elect.
+    for (const team of CLUSTERS) {
+      const statuses: number[] = [];
+      while (statuses.length < 300 && (statuses.at(-1) ?? 503) >= 500) {
+        if (statuses.length > 0) await sleep(100);
+        statuses.push(await write(2, other(team), team));
+      }
+      expect(statuses.at(-1)).toBe(202);
+      expect(await write(0, other(team), team)).toBe(202);
+    }
+  };
+  const checked = check().finally(() => stop.abort());
+  await Promise.all([checked, beat()]);
 }, 180_000);

@@ -2,7 +2,7 @@
 declare module "hashring" {
   export default class HashRing {
     constructor(servers: readonly string[]);
-    /** The server that owns the key. */
-    get(key: string): string;
+    /** All servers as the ring orders them for the key: the one that owns it, and who follows where those before are missing. */
+    range(key: string, size: number, unique: true): string[];
   }
 }
