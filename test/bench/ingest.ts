@@ -3,7 +3,8 @@
  * node, 1 and 2 over three, beside Debian's Prometheus and VictoriaMetrics where they are installed, under the same
  * load in the same run.
  *
- *   npx tsx test/bench/ingest.ts [--series=100000] [--rounds=20] [--only=torus-1,torus-3-rf2,prometheus,victoria]
+ *   npx tsx test/bench/ingest.ts [--series=100000] [--rounds=20] [--only=torus-1,torus-3-rf1,torus-3-rf2,torus-3-rf3,
+ *     torus-3-rf3-requests,prometheus,victoria]
  *
  * A round is one sample of every series, 15 s apart, in requests of 2,000 series over 4 connections. Requests are
  * built before the clock starts. "steady" leaves out the first round, which creates the series. The second table
@@ -46,7 +47,12 @@ const print = (line: string) => process.stdout.write(`${line}\n`);
 type Server = { processes: RunningProcess[]; urls: string[] };
 type System = { name: string; start: (dir: string) => Promise<Server> };
 
-async function torus(dir: string, nodes: number, replicationFactor: number): Promise<Server> {
+async function torus(
+  dir: string,
+  nodes: number,
+  replicationFactor: number,
+  more: readonly string[] = [],
+): Promise<Server> {
   const ports = await freePorts(nodes * 3);
   const plan = Array.from({ length: nodes }, (_, i) => ({
     grpc: `127.0.0.1:${ports[3 * i]}`,
@@ -76,6 +82,7 @@ async function torus(dir: string, nodes: number, replicationFactor: number): Pro
           `--receive.hashrings-file=${hashrings}`,
           "--receive.hashrings-algorithm=ketama",
           `--receive.replication-factor=${replicationFactor}`,
+          ...more,
           ...words(flags["receive-flags"]),
         ],
         readyUrl: `http://${http}/-/ready`,
@@ -107,6 +114,10 @@ const SYSTEMS: Readonly<Record<string, System>> = {
   "torus-3-rf1": { name: "torus, RF 1, three nodes", start: (dir) => torus(dir, 3, 1) },
   "torus-3-rf2": { name: "torus, RF 2, three nodes", start: (dir) => torus(dir, 3, 2) },
   "torus-3-rf3": { name: "torus, RF 3, three nodes", start: (dir) => torus(dir, 3, 3) },
+  "torus-3-rf3-requests": {
+    name: "torus, RF 3, three nodes, WriteRequests",
+    start: (dir) => torus(dir, 3, 3, ["--receive.replication-protocol=protobuf"]),
+  },
   prometheus: {
     name: "Prometheus (Debian)",
     start: (dir) => {

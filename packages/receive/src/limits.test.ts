@@ -270,8 +270,37 @@ test("waiting tenants take turns, whatever the length of their queues", async ()
   };
   await gate.enter("x");
   const all = ["a", "a", "a", "a", "a", "b", "b"].map(request);
-  await expect(gate.enter("c")).rejects.toThrow(GateFullError);
+  const results = Promise.allSettled(all);
+  await expect(gate.enter("a")).rejects.toThrow(GateFullError);
+  // Whoever waits with less than the longest queue takes the last place of it.
+  const late = request("c");
   gate.leave();
-  await Promise.all(all);
-  expect(order).toEqual(["a", "b", "a", "b", "a", "a", "a"]);
+  await late;
+  expect((await results).map(({ status }) => status === "fulfilled")).toEqual([
+    true,
+    true,
+    true,
+    true,
+    false,
+    true,
+    true,
+  ]);
+  expect(order).toEqual(["a", "b", "c", "a", "b", "a", "a"]);
+});
+
+test("the queue of one tenant does not refuse another", async () => {
+  const gate = new FairGate(() => 1, 4);
+  await gate.enter("x");
+  const floods = ["a", "a", "a", "a"].map((tenant) => gate.enter(tenant));
+  const settled = Promise.allSettled(floods);
+  const others = ["b", "c", "d"].map((tenant) => gate.enter(tenant));
+  await expect(gate.enter("e")).rejects.toThrow(GateFullError);
+  for (let i = 0; i < 5; i++) gate.leave();
+  await Promise.all(others);
+  expect((await settled).map(({ status }) => status)).toEqual([
+    "fulfilled",
+    "rejected",
+    "rejected",
+    "rejected",
+  ]);
 });
