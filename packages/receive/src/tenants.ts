@@ -186,6 +186,9 @@ export class Tenants {
       await this.#step(tenant, "cut blocks", () => tenant.db.compactHead());
       const { shipper } = tenant;
       if (shipper !== null) await this.#step(tenant, "ship blocks", () => shipper.sync(signal));
+      if (shipper === null && !hasShipper(tenant.db.dir)) {
+        await this.#step(tenant, "merge blocks", () => tenant.db.mergeOverlapping());
+      }
       await this.#step(tenant, "apply retention", () =>
         tenant.db.applyRetention(shippedOf(tenant)),
       );

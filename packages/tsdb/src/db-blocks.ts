@@ -85,6 +85,8 @@ export class BlockSet {
   readonly #log: LogLine;
   /** Ascending by minTime. */
   #blocks: readonly HeldBlock[] = [];
+  /** Sources of a merge that was killed before it deleted them: their samples are read from the merged block. */
+  #superseded: readonly HeldBlock[] = [];
 
   /**
    * Blocks that are damaged are left out, and said. When the system cannot read one, nothing is known of it: without
@@ -130,7 +132,23 @@ export class BlockSet {
         });
       }
     }
-    this.#setSorted(blocks);
+    const parents = new Set(
+      blocks.flatMap(
+        ({ reader: { meta } }) => meta.compaction.parents?.map(({ ulid }) => ulid) ?? [],
+      ),
+    );
+    const isSuperseded = ({ reader }: HeldBlock): boolean => parents.has(reader.meta.ulid);
+    this.#superseded = blocks.filter(isSuperseded);
+    this.#setSorted(blocks.filter((block) => !isSuperseded(block)));
+  }
+
+  /** What a merge left behind when it was killed; for the directory's writer. */
+  deleteSuperseded(): void {
+    for (const { reader } of this.#superseded) {
+      deleteBlock(reader.dir);
+      this.#log("info", "block that was merged is deleted", { block: reader.meta.ulid });
+    }
+    this.#superseded = [];
   }
 
   /** Lets go of what is kept of series that were read. */
@@ -195,7 +213,18 @@ export class BlockSet {
       doomed.push(block);
       excess -= block.sizeBytes;
     }
-    if (doomed.length === 0) return [];
+    await this.#remove(doomed);
+    return doomed.map((block) => block.reader.meta.ulid);
+  }
+
+  /** From here on the one is read instead of the others, which are deleted; null when nothing was left. */
+  async replace(blocks: readonly HeldBlock[], by: HeldBlock | null): Promise<void> {
+    if (by !== null) this.#setSorted([...this.#blocks, by]);
+    await this.#remove(blocks);
+  }
+
+  async #remove(doomed: readonly HeldBlock[]): Promise<void> {
+    if (doomed.length === 0) return;
     this.#blocks = this.#blocks.filter((block) => !doomed.includes(block));
     for (const block of doomed) {
       while (block.readers > 0) await sleep(READER_POLL_MS);
@@ -204,7 +233,6 @@ export class BlockSet {
       const { minTime, maxTime, ulid } = block.reader.meta;
       this.#log("info", "block deleted", { block: ulid, minTime, maxTime });
     }
-    return doomed.map((block) => block.reader.meta.ulid);
   }
 }
 

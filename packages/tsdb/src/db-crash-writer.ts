@@ -46,6 +46,8 @@ async function maintain(): Promise<void> {
   try {
     enter("cut");
     await db.compactHead();
+    enter("compact");
+    await db.mergeOverlapping();
     enter("retention");
     await db.applyRetention(() => true);
   } catch (error) {

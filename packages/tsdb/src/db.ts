@@ -19,6 +19,7 @@ import type { Chunk, ChunkQueryable } from "@torus/model";
 import type { TsdbBlockMeta } from "./block/meta.ts";
 import { deleteBlock, type NewBlock } from "./block/write-block.ts";
 import { MergedChunks } from "./chunk-merge.ts";
+import { overlappingBlocks } from "./compact/compact.ts";
 import { runInBackground } from "./cut/background.ts";
 import { BlockSet, type HeldBlock } from "./db-blocks.ts";
 import { deleteCovered, segmentToCover } from "./db-checkpoint.ts";
@@ -138,6 +139,7 @@ export class Tsdb {
       files.makeDirectory(walDir);
       removeMappedChunks(dir);
       const blocks = new BlockSet(dir, log);
+      blocks.deleteSuperseded();
       head = new Head({ log: (records) => (wal as LogWriter).log(records) }, lateLog, {
         outOfOrderWindowMs: options.outOfOrderWindowMs,
         chunkRangeMs: options.blockDurationMs,
@@ -278,6 +280,36 @@ export class Tsdb {
         isShipped,
       ),
     );
+  }
+
+  /**
+   * Merges blocks that overlap, as late samples leave them, until none does. Whoever ships blocks takes those of the
+   * first level only, so this is for directories from which nothing is shipped.
+   *
+   * @returns The new blocks.
+   */
+  mergeOverlapping(): Promise<TsdbBlockMeta[]> {
+    return this.#inTurn(async () => {
+      const out: TsdbBlockMeta[] = [];
+      for (;;) {
+        const dirs = overlappingBlocks(this.#blocks.readers).map(({ dir }) => dir);
+        if (dirs.length === 0) return out;
+        const input = { dir: this.dir, blocks: dirs, now: this.#options.now() };
+        const meta = await runInBackground("compact", input);
+        const merged = meta === null ? null : this.#openWritten(meta);
+        const sources = this.#blocks.sources.filter(({ reader }) => dirs.includes(reader.dir));
+        await this.#blocks.replace(sources, merged);
+        if (meta === null) continue;
+        out.push(meta);
+        const { ulid: block, minTime, maxTime } = meta;
+        this.#options.log("info", "overlapping blocks merged", {
+          block,
+          minTime,
+          maxTime,
+          blocks: dirs.length,
+        });
+      }
+    });
   }
 
   /** Ends the log and gives memory and lock back. What is in the head comes back by replay. */
