@@ -212,6 +212,7 @@ async function step(
     maxBytes: 0,
     outOfOrderWindowMs: 0,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: Date.now,

@@ -14,6 +14,7 @@ import { parseArgs } from "node:util";
 import { append } from "./tsdb/append.ts";
 import { cut } from "./tsdb/cut.ts";
 import { disk } from "./tsdb/disk.ts";
+import { encode } from "./tsdb/encode.ts";
 import { index, regexp } from "./tsdb/index-and-regexp.ts";
 import { tenants } from "./tsdb/many-tenants.ts";
 import { memory } from "./tsdb/memory.ts";
@@ -35,6 +36,7 @@ const MOST_APPENDED = 100_000;
 
 const SECTIONS: Readonly<Record<string, () => Promise<Row[]> | Row[]>> = {
   append: () => append(Math.min(series, MOST_APPENDED)),
+  encode,
   index,
   regexp,
   disk,

@@ -8,6 +8,7 @@ export {
   replayStoppedSeries, replayUnknownRefs,
   seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass,
 } from "./head";
+export { headRestoreDump, restoredEnd, restoredMaxTime, restoredMinTime, seriesDump } from "./head-dump";
 export {
   numberedBegin, numberedBind, numberedDone, numberedFailedRows, numberedLateRows, numberedMaxTime, numberedMinTime, numberedPosition,
   numberedPrepare, numberedRecordEnd, numberedUnknown,

@@ -34,7 +34,7 @@ const SLOT_SIZES = memory.data<u16>([128, 192, 256, 384, 528, 688, 864, 1088]);
 
 // @ts-ignore: decorator
 @inline
-function slotSize(flags: u32): usize {
+export function slotSize(flags: u32): usize {
   return <usize>load<u16>(SLOT_SIZES + <usize>((flags >> SLOT_CLASS_SHIFT) << 1));
 }
 
@@ -157,7 +157,8 @@ export function seriesPushChunk(series: usize, encoding: u32, samples: u32, minT
   return closed + ENCODED_HEADER;
 }
 
-function closedSize(chunk: usize): usize {
+/** What a closed chunk takes, its header included. */
+export function closedSize(chunk: usize): usize {
   const length = <usize>load<u16>(chunk, 4);
   return length == 0 ? ENCODED_HEADER + <usize>load<u32>(chunk, 24) : CLOSED_HEADER + length;
 }

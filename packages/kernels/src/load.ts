@@ -68,6 +68,18 @@ export type KernelExports = {
   headFind(head: number, labels: number, length: number): number;
   headRestore(head: number, labels: number, length: number, ref: number, list: number): number;
   newListEnd(): number;
+  seriesDump(series: number, skipNewest: number, out: number, end: number): number;
+  headRestoreDump(
+    head: number,
+    at: number,
+    end: number,
+    mint: number,
+    list: number,
+    listSize: number,
+  ): number;
+  restoredEnd(): number;
+  restoredMinTime(): number;
+  restoredMaxTime(): number;
   seriesRecordEnd(): number;
   headNextRef(head: number): number;
   headReserveRefs(head: number, next: number): void;

@@ -90,6 +90,7 @@ async function stored(name: string): Promise<Set<string>> {
     maxBytes: 0,
     outOfOrderWindowMs: 0,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: Date.now,

@@ -192,6 +192,7 @@ export class Tenants {
       await this.#step(tenant, "apply retention", () =>
         tenant.db.applyRetention(shippedOf(tenant)),
       );
+      await this.#step(tenant, "write a snapshot", () => tenant.db.snapshotWhenDue());
       if (this.#isIdle(tenant)) {
         await this.#step(tenant, "close idle tenant", () => this.#rest(tenant, signal));
       }

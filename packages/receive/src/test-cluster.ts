@@ -78,6 +78,7 @@ export class Node {
           maxBytes: 0,
           outOfOrderWindowMs: 0,
           maxExemplars: 10,
+          snapshotBytes: 0,
           walCompression: "none",
         },
         labels: { receive_replica: "a" },

@@ -56,6 +56,7 @@ async function writer(name: string, endpoints: readonly string[], replicationFac
     maxBytes: 0,
     outOfOrderWindowMs: 0,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 10 ** 12,

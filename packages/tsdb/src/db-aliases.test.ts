@@ -25,6 +25,7 @@ async function reopen(): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 0,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

@@ -80,6 +80,7 @@ function openDb(dir: string): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 0,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: () => 2 ** 45,

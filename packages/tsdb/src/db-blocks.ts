@@ -106,9 +106,18 @@ export class BlockSet {
     this.#load(() => undefined);
   }
 
-  /** Opens a new block, which is there for readers once it is given to `add`. */
-  open(ulid: string): HeldBlock {
-    return new HeldBlock(path.join(this.#dir, ulid));
+  /**
+   * Opens a new block, which is there for readers once it is given to `add`. One that cannot be opened is as good as not
+   * written, and deleted: what it was made from is still there.
+   */
+  openWritten({ ulid }: TsdbBlockMeta): HeldBlock {
+    const dir = path.join(this.#dir, ulid);
+    try {
+      return new HeldBlock(dir);
+    } catch (error) {
+      deleteBlock(dir);
+      throw error;
+    }
   }
 
   add(block: HeldBlock): void {

@@ -17,7 +17,7 @@ import {
   type LogRecord,
   LogRecordMalformedError,
 } from "./wlog/records.ts";
-import { type Compression, listSegments } from "./wlog/segment.ts";
+import { type Compression, listSegments, sizeOfSegments } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
 
 export const CHECKPOINT_NAME = /^checkpoint\.(\d{6,})$/;
@@ -49,6 +49,15 @@ export function segmentToCover(walDir: string, current: number): number | null {
   if (first === undefined) return null;
   const last = first + Math.floor(((current - 1 - first) * 2) / 3);
   return last <= first ? null : last;
+}
+
+/** Bytes that a start has to read where there is no snapshot: the newest checkpoint and the segments behind it. */
+export function logSize(walDir: string): number {
+  const checkpoint = newestCheckpoint(walDir);
+  const behind = listSegments(walDir).filter((segment) => segment > (checkpoint?.covers ?? -1));
+  if (checkpoint === null) return sizeOfSegments(walDir, behind);
+  const dir = path.join(walDir, checkpoint.name);
+  return sizeOfSegments(walDir, behind) + sizeOfSegments(dir, listSegments(dir));
 }
 
 export type CheckpointInput = {

@@ -20,4 +20,12 @@ export type CrashRun = {
 };
 
 /** What it is at when it dies. */
-export const PHASES = ["open", "append", "cut", "compact", "retention", "close"] as const;
+export const PHASES = [
+  "open",
+  "append",
+  "cut",
+  "compact",
+  "retention",
+  "snapshot",
+  "close",
+] as const;

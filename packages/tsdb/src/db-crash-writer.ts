@@ -33,6 +33,7 @@ const db = await Tsdb.open({
   maxBytes: 0,
   outOfOrderWindowMs: run.outOfOrderWindowMs,
   maxExemplars: 0,
+  snapshotBytes: 40_000,
   walCompression: run.compression,
   seriesLimit: 0,
   now: () => 2 ** 45,
@@ -50,6 +51,8 @@ async function maintain(): Promise<void> {
     await db.mergeOverlapping();
     enter("retention");
     await db.applyRetention(() => true);
+    enter("snapshot");
+    await db.snapshotWhenDue();
   } catch (error) {
     say(`E ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   }

@@ -45,6 +45,8 @@ const MOMENTS: readonly (readonly [Kind, Place])[] = [
   ["write", "block index"],
   ["fsync", "block directory"],
   ["rename", "block directory"],
+  ["write", "snapshot"],
+  ["rename", "snapshot"],
 ];
 
 let work = "";
@@ -88,7 +90,8 @@ function planOf(
   if (kind < 0.45) return { plan: plan("all", "all", 40), killAfterMs };
   if (kind < 0.6) return { plan: plan(["checkpoint"], CHANGING, 20), killAfterMs };
   if (kind < 0.7) return { plan: plan("all", ["rename"], 5), killAfterMs };
-  if (kind < 0.75) return { plan: plan(["deleted block"], CHANGING, 8), killAfterMs };
+  if (kind < 0.74) return { plan: plan(["snapshot"], CHANGING, 12), killAfterMs };
+  if (kind < 0.78) return { plan: plan(["deleted block"], CHANGING, 8), killAfterMs };
   return { plan: plan(BLOCK, CHANGING, 50), killAfterMs };
 }
 

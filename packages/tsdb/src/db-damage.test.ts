@@ -40,6 +40,7 @@ function openDb(dir: string, said: string[]): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 50 * STEP_MS,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => 2 ** 45,

@@ -31,6 +31,7 @@ async function openDb(dir: string, maxExemplars = 100): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 0,
     maxExemplars,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

@@ -3,7 +3,15 @@
 import type { Kind, Place, Plan } from "./faults/plan.ts";
 
 /** What the life is at when an operation fails. */
-export const PHASES = ["open", "append", "cut", "retention", "close"] as const;
+export const PHASES = [
+  "open",
+  "append",
+  "cut",
+  "compact",
+  "retention",
+  "snapshot",
+  "close",
+] as const;
 
 export type FaultCase = { name: string; plan: Plan };
 

@@ -47,6 +47,7 @@ function openDb(dir: string, said: string[]): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 50 * STEP_MS,
     maxExemplars: 0,
+    snapshotBytes: 1,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => 2 ** 45,
@@ -92,6 +93,7 @@ async function makeBase(dir: string): Promise<void> {
   while (life.next <= BASE_REQUESTS) {
     sendNext(db, life, [], (stored) => history.push(stored));
     if (life.next % 60 === 0) await db.compactHead();
+    if (life.next % 100 === 0) await db.snapshotWhenDue();
   }
   cpSync(dir, `${dir}-killed`, { recursive: true });
   await db.close();
@@ -134,7 +136,9 @@ async function live(base: string, name: string, fault: FaultCase | null): Promis
   const open = db;
   const steps: [(typeof PHASES)[number], () => Promise<unknown>][] = [
     ["cut", () => open.compactHead()],
+    ["compact", () => open.mergeOverlapping()],
     ["retention", () => open.applyRetention(() => true)],
+    ["snapshot", () => open.snapshotWhenDue()],
     ["append", () => Promise.resolve()],
   ];
   for (const [phase, run] of steps) {
@@ -174,7 +178,7 @@ async function live(base: string, name: string, fault: FaultCase | null): Promis
     if (severity === "error") problems.push(`verify: ${where}: ${what}`);
   }
   for (const left of readdirSync(dir)) {
-    if (left.includes(".tmp-for-")) problems.push(`${left} is left`);
+    if (/\.tmp(-for-|$)/.test(left)) problems.push(`${left} is left`);
   }
   rmSync(dir, { recursive: true });
   return { name, hits, errors, said, problems: problems.slice(0, 20), trace };

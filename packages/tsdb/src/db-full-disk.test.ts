@@ -44,6 +44,7 @@ function openDb(): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 50 * STEP_MS,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: () => 2 ** 45,

@@ -27,6 +27,7 @@ function openDb(dir: string, said: string[]): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 7_200_000,
     maxExemplars: 1000,
+    snapshotBytes: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: () => 1_700_010_000_000,

@@ -39,6 +39,7 @@ async function openDb(dir: string, seriesLimit = 0): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 30 * 60_000,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit,
     now: () => START + 100 * HOUR,

@@ -36,6 +36,7 @@ async function openDb(dir: string): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 3 * HOUR,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

@@ -34,6 +34,7 @@ async function openDb(dir: string, options: Partial<TsdbOptions> = {}): Promise<
     maxBytes: 0,
     outOfOrderWindowMs: 30 * MINUTE,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

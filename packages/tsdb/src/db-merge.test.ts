@@ -33,6 +33,7 @@ async function openDb(dir: string, log: string[] = []): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 12 * HOUR,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 100 * HOUR,

@@ -35,6 +35,7 @@ async function openDb(dir: string): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 0,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "snappy",
     seriesLimit: 0,
     now: () => START + 1000 * HOUR,

@@ -48,6 +48,7 @@ function openDb(dir: string, compression: "none" | "snappy", now: number): Promi
     maxBytes: 0,
     outOfOrderWindowMs: HOUR,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: compression,
     seriesLimit: 0,
     now: () => now,

@@ -6,46 +6,36 @@
  *   wbl/           the log of samples that came out of order, once there was one
  *   chunks_head/   empty: the head's chunks are in memory, and in the log
  *   <ULID>/        blocks
+ *   head_snapshot.NNNNNNNN/   see db-snapshot.ts
  *
  * Writes go to the head and its log; reads to head and blocks alike. Cutting a block moves the head's oldest
  * aligned range into one, then the log is checkpointed.
  */
 
-import { readdirSync } from "node:fs";
 import path from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { WriteRequestBuffer } from "@torus/kernels";
-import type { Chunk, ChunkQueryable } from "@torus/model";
+import type { ChunkQueryable } from "@torus/model";
 import type { TsdbBlockMeta } from "./block/meta.ts";
-import { deleteBlock, type NewBlock } from "./block/write-block.ts";
 import { MergedChunks } from "./chunk-merge.ts";
 import { overlappingBlocks } from "./compact/compact.ts";
 import { runInBackground } from "./cut/background.ts";
-import { BlockSet, type HeldBlock } from "./db-blocks.ts";
-import { deleteCovered, segmentToCover } from "./db-checkpoint.ts";
+import { BlockSet } from "./db-blocks.ts";
+import { BlockCutter } from "./db-cut.ts";
+import { prepareDirectory } from "./db-directory.ts";
+import { HeadLog } from "./db-head-log.ts";
 import { LateLog } from "./db-late-log.ts";
 import { forgetStored } from "./db-late-stored.ts";
 import { lockDirectory } from "./db-lock.ts";
-import { type LogLine, replayLog } from "./db-replay.ts";
+import { type LogLine, type StartedHead, startHead } from "./db-replay.ts";
 import { encodedSeries } from "./encoded-series.ts";
-import { files } from "./files.ts";
 import type { AppendCounts } from "./head/append.ts";
-import type { ClosedRange } from "./head/close-range.ts";
 import { Head } from "./head/head.ts";
 import type { NumberedSeries } from "./head/numbered-series.ts";
-import type { Replay, ReplayCounts } from "./head/replay.ts";
-import {
-  type MetricMetadataSet,
-  metadataRecords,
-  type NamedMetadata,
-  type Told,
-} from "./metric-metadata.ts";
-import { encodeRecord } from "./wlog/records.ts";
+import type { RecordLog } from "./head/record-log.ts";
+import type { ReplayCounts } from "./head/replay.ts";
+import type { MetricMetadataSet, NamedMetadata } from "./metric-metadata.ts";
 import type { Compression } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
-
-const LATE_SLICE = 64;
-const REF_SLICE = 16_384;
 
 export type TsdbOptions = {
   dir: string;
@@ -62,6 +52,8 @@ export type TsdbOptions = {
   outOfOrderWindowMs: number;
   /** The most exemplars in memory; 0 for none. */
   maxExemplars: number;
+  /** Bytes of log behind a snapshot of the head from which another is written; 0 for no snapshots. */
+  snapshotBytes: number;
   now: () => number;
   log: LogLine;
 };
@@ -79,44 +71,50 @@ export class TsdbClosedError extends Error {
 export class Tsdb {
   readonly dir: string;
   readonly replayed: ReplayCounts;
-  /** What senders tell of the tenant's metrics. */
-  readonly metadata: MetricMetadataSet;
   readonly #options: TsdbOptions;
   readonly #head: Head;
   readonly #wal: LogWriter;
+  readonly #headLog: HeadLog;
   readonly #lateLog: LateLog;
   readonly #blocks: BlockSet;
+  readonly #cutter: BlockCutter;
   readonly #unlock: () => void;
   #retentionMs: number;
   readonly #queryable: ChunkQueryable;
-  /** Series that left the head, and the segment in which the log may still name them. */
-  readonly #removedRefs = new Map<number, number>();
-  /** Further refs under which the log names a series, by ref: their records are needed as long as the series is. */
-  readonly #aliases: Map<number, number>;
   /** The cut, flush or deletion under way: they run one after another. */
   #work: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   private constructor(
     options: TsdbOptions,
-    head: Head,
+    started: StartedHead,
     wal: LogWriter,
     lateLog: LateLog,
     blocks: BlockSet,
-    replayed: Pick<Replay, "counts" | "aliases" | "metadata">,
     unlock: () => void,
   ) {
-    this.dir = options.dir;
+    const { dir, blockDurationMs, snapshotBytes, now, log } = options;
+    const { head, replay } = started;
+    this.dir = dir;
     this.#options = options;
     this.#retentionMs = options.retentionMs;
     this.#head = head;
     this.#wal = wal;
     this.#lateLog = lateLog;
     this.#blocks = blocks;
-    this.replayed = replayed.counts;
-    this.#aliases = replayed.aliases;
-    this.metadata = replayed.metadata;
+    this.replayed = replay.counts;
     this.#unlock = unlock;
+    const compression = options.walCompression;
+    const logOptions = { dir, chunkRangeMs: blockDurationMs, compression, snapshotBytes, log };
+    const headLog = new HeadLog(logOptions, started, wal);
+    this.#headLog = headLog;
+    this.#cutter = new BlockCutter(
+      { dir, blockDurationMs, now, log },
+      head,
+      blocks,
+      lateLog,
+      (refs) => headLog.noteRemoved(refs),
+    );
     this.#queryable = new MergedChunks(
       () => [...this.#blocks.sources, this.#head, this.#head.late],
       (select) => encodedSeries(this.#blocks.sources, this.#head, select),
@@ -128,44 +126,39 @@ export class Tsdb {
    * @throws {DirectoryLockedError} when something else writes it.
    */
   static async open(options: TsdbOptions): Promise<Tsdb> {
-    const { dir, log } = options;
+    const { dir, blockDurationMs: chunkRangeMs, log, walCompression: compression } = options;
     const unlock = lockDirectory(dir);
-    let head: Head | undefined;
+    let started: StartedHead | undefined;
     let wal: LogWriter | undefined;
-    const lateLog = new LateLog(path.join(dir, "wbl"), options.walCompression);
+    const lateLog = new LateLog(path.join(dir, "wbl"), compression);
     try {
-      removeUnfinished(dir);
-      const walDir = path.join(dir, "wal");
-      files.makeDirectory(walDir);
-      removeMappedChunks(dir);
+      prepareDirectory(dir);
       const blocks = new BlockSet(dir, log);
       blocks.deleteSuperseded();
-      head = new Head({ log: (records) => (wal as LogWriter).log(records) }, lateLog, {
-        outOfOrderWindowMs: options.outOfOrderWindowMs,
-        chunkRangeMs: options.blockDurationMs,
-        seriesLimit: options.seriesLimit,
-        maxExemplars: options.maxExemplars,
-        now: options.now,
-      });
       const minTime = blocks.maxTime + 1;
-      const replayed = replayLog(dir, head, minTime, log);
-      wal = new LogWriter(walDir, { compression: options.walCompression });
-      const db = new Tsdb(options, head, wal, lateLog, blocks, replayed, unlock);
+      const records: RecordLog = { log: (all) => (wal as LogWriter).log(all) };
+      started = startHead(
+        { dir, minTime, chunkRangeMs, log },
+        () => new Head(records, lateLog, { ...options, chunkRangeMs }),
+      );
+      wal = new LogWriter(path.join(dir, "wal"), { compression });
+      const db = new Tsdb(options, started, wal, lateLog, blocks, unlock);
+      const { late } = started.head;
       // Under the refs of now, and without what was cut off behind damage.
-      if (head.late.count > 0 || replayed.counts.unknownRefs > 0) {
-        const forgotten = forgetStored(head.late, blocks.readers, log);
+      if (late.count > 0 || started.replay.counts.unknownRefs > 0) {
+        const forgotten = forgetStored(late, blocks.readers, log);
         if (forgotten > 0) {
           log("info", "out-of-order samples are in blocks already", { dir, samples: forgotten });
         }
-        lateLog.rewrite(head.late);
+        lateLog.rewrite(late);
       }
       // Series whose samples are all in blocks came back empty.
-      if (minTime > Number.NEGATIVE_INFINITY) await db.#truncateHead(minTime);
+      if (minTime > Number.NEGATIVE_INFINITY) await db.#cutter.truncateHead(minTime);
       return db;
     } catch (error) {
       wal?.abandon();
       lateLog.abandon();
-      head?.close();
+      started?.head.close();
       unlock();
       throw error;
     }
@@ -185,7 +178,12 @@ export class Tsdb {
 
   /** Remembers what is told of metrics, and logs what is new and of a series in the head. */
   noteMetadata(entries: readonly NamedMetadata[]): void {
-    if (!this.#closed) this.#tryLogMetadata(this.metadata.note(entries));
+    if (!this.#closed) this.#headLog.noteMetadata(entries);
+  }
+
+  /** What senders tell of the tenant's metrics. */
+  get metadata(): MetricMetadataSet {
+    return this.#headLog.metadata;
   }
 
   get head(): Head {
@@ -228,17 +226,17 @@ export class Tsdb {
    */
   compactHead(): Promise<TsdbBlockMeta[]> {
     return this.#inTurn(async () => {
-      this.#tryLogMetadata(this.metadata.unlogged());
+      this.#headLog.logUnlogged();
       const out: TsdbBlockMeta[] = [];
       const duration = this.#options.blockDurationMs;
       while (this.#head.maxTime - this.#head.minTime > duration * 1.5) {
         const end = Math.floor(this.#head.minTime / duration) * duration + duration;
-        const meta = await this.#cut(end - duration, end, end);
+        const meta = await this.#cutter.cut(end - duration, end);
         if (meta !== null) out.push(meta);
       }
       if (out.length > 0) {
-        out.push(...(await this.#cutLate()));
-        await this.#checkpoint(false);
+        out.push(...(await this.#cutter.cutLate()));
+        await this.#headLog.checkpoint(false);
       }
       return out;
     });
@@ -253,11 +251,11 @@ export class Tsdb {
         const { minTime, maxTime } = this.#head;
         const start = Math.floor(minTime / duration) * duration;
         const end = Math.min(start + duration, maxTime + 1);
-        const meta = await this.#cut(minTime, end, end);
+        const meta = await this.#cutter.cut(minTime, end);
         if (meta !== null) out.push(meta);
       }
-      out.push(...(await this.#cutLate()));
-      await this.#checkpoint(true);
+      out.push(...(await this.#cutter.cutLate()));
+      await this.#headLog.checkpoint(true);
       return out;
     });
   }
@@ -296,7 +294,7 @@ export class Tsdb {
         if (dirs.length === 0) return out;
         const input = { dir: this.dir, blocks: dirs, now: this.#options.now() };
         const meta = await runInBackground("compact", input);
-        const merged = meta === null ? null : this.#openWritten(meta);
+        const merged = meta === null ? null : this.#blocks.openWritten(meta);
         const sources = this.#blocks.sources.filter(({ reader }) => dirs.includes(reader.dir));
         await this.#blocks.replace(sources, merged);
         if (meta === null) continue;
@@ -312,11 +310,19 @@ export class Tsdb {
     });
   }
 
-  /** Ends the log and gives memory and lock back. What is in the head comes back by replay. */
+  /** Writes a snapshot of the head, with which the next start is short, when the log has grown enough. */
+  snapshotWhenDue(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#headLog.isSnapshotDue(false)) await this.#headLog.snapshot();
+    });
+  }
+
+  /** Ends the log and gives memory and lock back. What is in the head comes back by snapshot and log. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     await this.#work.catch(() => undefined);
+    await this.#snapshotAtStop();
     try {
       this.#wal.close();
     } finally {
@@ -329,142 +335,14 @@ export class Tsdb {
     }
   }
 
-  async #cut(minTime: number, maxTime: number, validFrom: number): Promise<TsdbBlockMeta | null> {
-    const floor = Math.max(minTime, this.#head.minValidTime);
-    // No sample before the end may come while its range is written, or it would be lost with the head's chunks.
-    this.#head.refuseBefore(validFrom);
-    const { late } = this.#head;
-    late.seal(floor, maxTime - 1);
-    const block = { minTime: floor, maxTime, now: this.#options.now() };
-    const written = await this.#writeSealed(block, (lateRefs) =>
-      this.#head.closeRange(floor, maxTime, lateRefs),
-    );
-    // In one step: from here on the range is read from the block and no longer from the head.
-    if (written !== null) this.#blocks.add(written);
-    this.#head.readFrom(maxTime);
-    late.dropSealed();
-    const meta = written?.reader.meta ?? null;
-    if (meta !== null) {
-      this.#options.log("info", "block cut from the head", {
-        block: meta.ulid,
-        minTime: meta.minTime,
-        maxTime: meta.maxTime,
-        series: meta.stats.numSeries ?? 0,
-      });
-    }
-    await this.#truncateHead(maxTime);
-    return meta;
-  }
-
-  /** Blocks of the late samples that are older than the head: they came when their range was cut already. */
-  async #cutLate(): Promise<TsdbBlockMeta[]> {
-    const { late } = this.#head;
-    const out: TsdbBlockMeta[] = [];
-    const duration = this.#options.blockDurationMs;
-    const before = this.#head.minValidTime;
-    while (late.minTime < before) {
-      const minTime = Math.floor(late.minTime / duration) * duration;
-      const maxTime = Math.min(minTime + duration, before);
-      late.seal(minTime, maxTime - 1);
-      const block = { minTime, maxTime, hints: ["from-out-of-order"], now: this.#options.now() };
-      const written = await this.#writeSealed(block, (lateRefs) => {
-        const series = Uint32Array.from(lateRefs, (ref) => this.#head.addressOf(ref));
-        return { series, newest: new Uint32Array(series.length) };
-      });
-      if (written !== null) this.#blocks.add(written);
-      late.dropSealed();
-      if (written !== null) out.push(written.reader.meta);
-    }
-    this.#lateLog.rewrite(late);
-    await this.#truncateHead(before);
-    return out;
-  }
-
-  /**
-   * Writes a block of the sealed late samples and what `closed` gives for their refs, and opens it; null when there is
-   * nothing. When it throws, the late samples are not sealed any more.
-   */
-  async #writeSealed(
-    block: NewBlock,
-    closed: (lateRefs: ReadonlySet<number>) => ClosedRange | Promise<ClosedRange>,
-  ): Promise<HeldBlock | null> {
-    const { late } = this.#head;
+  async #snapshotAtStop(): Promise<void> {
     try {
-      const { series, newest } = await closed(new Set(late.sealedRefs()));
-      if (series.length === 0) return null;
-      const lateChunks = new Map<number, readonly Chunk[]>();
-      for (const [ref, chunks] of late.sealedChunks()) {
-        lateChunks.set(this.#head.addressOf(ref), chunks);
-        if (lateChunks.size % LATE_SLICE === 0) await nextTurn();
-      }
-      const { memory } = this.#head;
-      const input = { dir: this.dir, memory, series, newest, late: lateChunks, block };
-      const meta = await runInBackground("cut", input);
-      return meta === null ? null : this.#openWritten(meta);
+      if (this.#headLog.isSnapshotDue(true)) await this.#headLog.snapshot();
     } catch (error) {
-      late.unseal();
-      throw error;
+      const { dir, log } = this.#options;
+      const reason = error instanceof Error ? error.message : String(error);
+      log("warn", "no snapshot of the head; the next start reads the log", { dir, error: reason });
     }
-  }
-
-  /** A block that cannot be opened is as good as not written: the head keeps its samples, and writes them again. */
-  #openWritten({ ulid }: TsdbBlockMeta): HeldBlock {
-    try {
-      return this.#blocks.open(ulid);
-    } catch (error) {
-      deleteBlock(path.join(this.dir, ulid));
-      throw error;
-    }
-  }
-
-  async #truncateHead(mint: number): Promise<void> {
-    const segment = this.#wal.segment;
-    for (const ref of await this.#head.truncate(mint)) this.#removedRefs.set(ref, segment);
-  }
-
-  /** What is not logged is told again before long, and then logged. */
-  #tryLogMetadata(all: readonly Told[]): void {
-    try {
-      this.#logMetadata(all);
-    } catch (error) {
-      this.#options.log("error", "metadata of metrics is not logged", {
-        dir: this.dir,
-        error: error instanceof Error ? error.message : String(error),
-      });
-    }
-  }
-
-  #logMetadata(all: readonly Told[]): void {
-    for (const { record, told } of metadataRecords(all, (name) => this.#head.refOfMetric(name))) {
-      this.#wal.log([encodeRecord(record)]);
-      for (const each of told) each.isLogged = true;
-    }
-  }
-
-  async #checkpoint(whole: boolean): Promise<void> {
-    const walDir = this.#wal.dir;
-    const before = this.#wal.segment;
-    this.#wal.nextSegment();
-    const last = whole ? before : segmentToCover(walDir, before);
-    if (last === null) return;
-    this.#logMetadata(this.metadata.forgetLogged());
-    const kept = new RefBits();
-    let seen = 0;
-    // Series that come meanwhile are in the log behind the checkpoint.
-    for (const [ref] of this.#head.refs()) {
-      kept.add(ref);
-      if (++seen % REF_SLICE === 0) await nextTurn();
-    }
-    for (const [ref, segment] of this.#removedRefs) if (segment > last) kept.add(ref);
-    for (const [alias, ref] of this.#aliases) if (kept.has(ref)) kept.add(alias);
-    const mint = this.#head.minValidTime;
-    const { walCompression: compression } = this.#options;
-    await runInBackground("checkpoint", { walDir, last, keep: kept.words, mint, compression });
-    deleteCovered(walDir, this.#wal);
-    for (const [ref, segment] of this.#removedRefs) {
-      if (segment <= last) this.#removedRefs.delete(ref);
-    }
-    for (const alias of this.#aliases.keys()) if (!kept.has(alias)) this.#aliases.delete(alias);
   }
 
   #inTurn<T>(run: () => Promise<T>): Promise<T> {
@@ -479,52 +357,4 @@ export class Tsdb {
   #assertOpen(): void {
     if (this.#closed) throw new TsdbClosedError(this.dir);
   }
-}
-
-/** A set of refs, one bit each, as other threads get it. */
-class RefBits {
-  words = new Uint32Array(1024);
-
-  add(ref: number): void {
-    const at = ref >>> 5;
-    if (at >= this.words.length) {
-      const wider = new Uint32Array(Math.max(this.words.length * 2, at + 1));
-      wider.set(this.words);
-      this.words = wider;
-    }
-    this.words[at] = (this.words[at] as number) | (1 << (ref & 31));
-  }
-
-  has(ref: number): boolean {
-    return (((this.words[ref >>> 5] ?? 0) >>> (ref & 31)) & 1) !== 0;
-  }
-}
-
-/** Directories that a killed writer left half made or half deleted. */
-function removeUnfinished(dir: string): void {
-  for (const parent of [dir, path.join(dir, "wal")]) {
-    let names: string[];
-    try {
-      names = readdirSync(parent);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
-      throw error;
-    }
-    for (const name of names) {
-      if (/\.tmp-for-(creation|deletion)$/.test(name) || /^checkpoint\.\d+\.tmp$/.test(name)) {
-        files.remove(path.join(parent, name));
-      }
-    }
-  }
-}
-
-/**
- * A Prometheus server leaves copies of head chunks here. All they hold is in the log, and a later server would
- * put them under refs that we may give out again.
- */
-function removeMappedChunks(dir: string): void {
-  const mapped = path.join(dir, "chunks_head");
-  files.makeDirectory(mapped);
-  for (const name of readdirSync(mapped))
-    if (/^\d{6}$/.test(name)) files.unlink(path.join(mapped, name));
 }

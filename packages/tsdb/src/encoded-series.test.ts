@@ -30,6 +30,7 @@ async function openDb(dir: string): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 2 * HOUR,
     maxExemplars: 0,
+    snapshotBytes: 0,
     walCompression: "none",
     seriesLimit: 0,
     now: () => START + 1000 * HOUR,

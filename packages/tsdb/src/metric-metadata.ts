@@ -106,13 +106,17 @@ export class MetricMetadataSet {
     return this.#metrics;
   }
 
+  all(): Told[] {
+    return [...this.#metrics.values()].flat();
+  }
+
   unlogged(): Told[] {
-    return [...this.#metrics.values()].flat().filter(({ isLogged }) => !isLogged);
+    return this.all().filter(({ isLogged }) => !isLogged);
   }
 
   /** Everything, as not logged. */
   forgetLogged(): Told[] {
-    const all = [...this.#metrics.values()].flat();
+    const all = this.all();
     for (const told of all) told.isLogged = false;
     return all;
   }

@@ -1,8 +1,10 @@
 /**
- * Appending without a network, with the log: new series, then steady ones; then the start that replays that log, the
- * chunks decoded again, and the block cut. CPU seconds are those of all threads of this process.
+ * Appending without a network, with the log: new series, then steady ones; then the start that replays that log, and the
+ * one with a snapshot, and the chunks decoded again. CPU seconds are those of all threads of this process.
  */
 
+import { readdirSync, statSync } from "node:fs";
+import path from "node:path";
 import { xorDecodeChunk } from "@torus/kernels";
 import { ChunkEncoding, Matcher } from "@torus/model";
 import { Requests } from "./load.ts";
@@ -33,6 +35,7 @@ export async function append(series: number): Promise<Row[]> {
     const seconds = (performance.now() - began) / 1000;
     const replayed = db.replayed.samples;
     await db.close();
+    const { writing, starting, bytes } = await snapshot(dir);
     return [
       ["series x samples each", `${series} x ${ROUNDS}`, ""],
       ["new series, CPU us each", created / series, "<= 4"],
@@ -40,10 +43,30 @@ export async function append(series: number): Promise<Row[]> {
       ["decode into columns, CPU ns/sample", decoded.nanos, "<= 10"],
       ["… bytes a sample of these chunks", decoded.bytesPerSample, ""],
       ["start, samples/s replayed from the log", replayed / seconds, ">= 1e6"],
+      ["start from the log, s", seconds, ""],
+      ["start from a snapshot, s", starting, ""],
+      ["stop that writes the snapshot, s", writing, ""],
+      ["snapshot, bytes a series", bytes / series, ""],
     ];
   } finally {
     remove();
   }
+}
+
+/** Seconds of a stop that writes a snapshot of what is in the directory, and of the start with it. */
+async function snapshot(dir: string) {
+  let db = await openStore(dir, 1);
+  const closing = performance.now();
+  await db.close();
+  const opening = performance.now();
+  db = await openStore(dir, 1);
+  const opened = performance.now();
+  if (db.replayed.samples > 0) throw new Error("the log was read in spite of the snapshot");
+  const name = readdirSync(dir).find((each) => each.startsWith("head_snapshot.")) ?? "";
+  const parts = readdirSync(path.join(dir, name));
+  const bytes = parts.reduce((sum, part) => sum + statSync(path.join(dir, name, part)).size, 0);
+  await db.close();
+  return { writing: (opening - closing) / 1000, starting: (opened - opening) / 1000, bytes };
 }
 
 async function decode(db: Awaited<ReturnType<typeof openStore>>) {

@@ -1,11 +1,13 @@
 /**
  * The block of 100,000 series, cut by a worker thread: CPU seconds of all threads, chunks included, so that those of the
- * index are less. And regular expressions over a label of 100,000 values, in the head.
+ * index are less. And regular expressions over a label of 100,000 values, in the head
+ * and in a block.
  */
 
 import { snappyEncode } from "@torus/kernels";
 import { Matcher } from "@torus/model";
 import { encodeWriteRequest } from "@torus/protocol";
+import type { Tsdb } from "@torus/tsdb";
 import { Requests } from "./load.ts";
 import type { Row } from "./report.ts";
 import { appendBody, openStore, scratchDirectory } from "./store.ts";
@@ -52,40 +54,50 @@ export async function regexp(): Promise<Row[]> {
       appendBody(db, snappyEncode(encodeWriteRequest(request)));
     }
     const rows: Row[] = [["values", SERIES, ""]];
-    for (const [expression, target] of [
-      ["api-00042-x7|api-00077-x7", "< 20"],
-      ["api-0004.*", "< 20"],
-      [".*-x7", "< 20"],
-      ["api-000(12|13|14)-.*", "< 20"],
-      ["[a-z]+-[0-9]*42[0-9]-x[0-9]", "< 120"],
-      [".*(a|b)?i-.*7.*7-x.", "< 120"],
-    ] as const) {
-      const matchers = [new Matcher("=~", "pod", expression)];
-      const select = {
-        mint: 0,
-        maxt: 2 ** 50,
-        matchers,
-        skipChunks: true,
-        // What is measured is the finding, not the making of labels.
-        limit: 1,
-        signal: new AbortController().signal,
-      };
-      let best = Number.POSITIVE_INFINITY;
-      for (let run = 0; run < RUNS; run++) {
-        const before = process.cpuUsage();
-        for await (const batch of db.queryable().selectChunks(select)) {
-          if (batch.length === 0) throw new Error("an empty batch");
-        }
-        const { user, system } = process.cpuUsage(before);
-        best = Math.min(best, (user + system) / 1000);
-      }
-      rows.push([`pod=~"${expression.replaceAll("|", "\\|")}", CPU ms`, best, target]);
-    }
+    rows.push(...(await finding(db, "head")));
+    await db.flush();
+    rows.push(...(await finding(db, "block")));
     await db.close();
     return rows;
   } finally {
     remove();
   }
+}
+
+/** CPU milliseconds of finding, the best of some runs: the machine has other work too. */
+async function finding(db: Tsdb, where: string): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [expression, target] of [
+    ["api-00042-x7|api-00077-x7", "< 20"],
+    ["api-0004.*", "< 20"],
+    [".*-x7", "< 20"],
+    ["api-000(12|13|14)-.*", "< 20"],
+    ["[a-z]+-[0-9]*42[0-9]-x[0-9]", "< 120"],
+    [".*(a|b)?i-.*7.*7-x.", "< 120"],
+  ] as const) {
+    let best = Number.POSITIVE_INFINITY;
+    for (let run = 0; run < RUNS; run++) {
+      const select = {
+        mint: 0,
+        maxt: 2 ** 50,
+        // Each anew: a matcher remembers the values that it has seen.
+        matchers: [new Matcher("=~", "pod", expression)],
+        skipChunks: true,
+        // What is measured is the finding, not the making of labels.
+        limit: 1,
+        signal: new AbortController().signal,
+      };
+      const before = process.cpuUsage();
+      for await (const batch of db.queryable().selectChunks(select)) {
+        if (batch.length === 0) throw new Error("an empty batch");
+      }
+      const { user, system } = process.cpuUsage(before);
+      best = Math.min(best, (user + system) / 1000);
+    }
+    const shown = expression.replaceAll("|", "\\|");
+    rows.push([`${where}, pod=~"${shown}", CPU ms`, best, target]);
+  }
+  return rows;
 }
 
 function podName(i: number): string {

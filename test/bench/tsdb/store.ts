@@ -13,7 +13,8 @@ export function scratchDirectory(): { dir: string; remove: () => void } {
   return { dir, remove: () => rmSync(dir, { recursive: true, force: true }) };
 }
 
-export function openStore(dir: string): Promise<Tsdb> {
+/** @param snapshotBytes As of the database; 0 for no snapshots. */
+export function openStore(dir: string, snapshotBytes = 0): Promise<Tsdb> {
   return Tsdb.open({
     dir,
     blockDurationMs: 7_200_000,
@@ -21,6 +22,7 @@ export function openStore(dir: string): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 30 * 60_000,
     maxExemplars: 0,
+    snapshotBytes,
     walCompression: "snappy",
     seriesLimit: 0,
     now: Date.now,

@@ -213,6 +213,10 @@ const receiveFlags = {
       default: "0",
     }),
     "tsdb.wal-compression": flag.boolean("Compress the write-ahead log.", { default: true }),
+    "tsdb.memory-snapshot-on-shutdown": flag.boolean(
+      "Write snapshots of what is in memory, at a stop and as the log grows, which make a start short.",
+      { default: true },
+    ),
     "tsdb.block-duration": flag.duration("Length of the blocks cut from the head.", {
       default: "2h",
       hidden: true,
@@ -241,6 +245,8 @@ const TLS_VERSIONS = {
 
 const SNAPPY = { encoding: "snappy", compress: encodeSnappyFrames };
 const KERNEL_BYTES_PER_REQUEST = 4;
+/** A start reads so much of a log in a second or two. */
+const SNAPSHOT_BYTES = 64 << 20;
 const MOST_MAINTENANCE_MS = 60_000;
 
 export const receive = defineCommand({
@@ -292,6 +298,7 @@ export const receive = defineCommand({
             retentionMs: config["tsdb.retention"],
             outOfOrderWindowMs: config["tsdb.out-of-order.time-window"],
             maxExemplars: config["tsdb.max-exemplars"],
+            snapshotBytes: config["tsdb.memory-snapshot-on-shutdown"] ? SNAPSHOT_BYTES : 0,
             maxBytes: config["tsdb.max-retention-bytes"],
             walCompression: config["tsdb.wal-compression"] ? "snappy" : "none",
           },

@@ -3,6 +3,7 @@
 import type { TsdbBlockMeta } from "../block/meta.ts";
 import { compactBlockDirectories } from "../compact/compact.ts";
 import { type CheckpointInput, writeCheckpoint } from "../db-checkpoint.ts";
+import { type LogPart, writeLogPart } from "../wlog/log-part.ts";
 import { type CutInput, cutBlock } from "./cut-block.ts";
 
 export type Jobs = {
@@ -12,6 +13,7 @@ export type Jobs = {
     result: TsdbBlockMeta | null;
   };
   checkpoint: { input: CheckpointInput; result: void };
+  logPart: { input: LogPart; result: void };
 };
 
 export type JobKind = keyof Jobs;
@@ -24,4 +26,5 @@ export const JOBS: {
   cut: cutBlock,
   compact: ({ dir, blocks, now }) => compactBlockDirectories(dir, blocks, now),
   checkpoint: writeCheckpoint,
+  logPart: writeLogPart,
 };

@@ -16,7 +16,7 @@ export function placeOf(file: string): Place {
   if (/\/wal(\/|$)/.test(file)) return "wal";
   if (/\/wbl(\/|$)/.test(file)) return "wbl";
   if (/tmp-for-deletion/.test(file)) return "deleted block";
-  if (/chunk_snapshot/.test(file)) return "snapshot";
+  if (/head_snapshot/.test(file)) return "snapshot";
   if (/\/lock(\.\d+(\.stale)?)?$/.test(file)) return "lock";
   const block = /\/[0-9A-Z]{26}(\.tmp-for-creation)?(\/.*|$)/.exec(file);
   if (block === null) return "other";

@@ -8,8 +8,7 @@ import {
   Verdict,
   type WriteRequestBuffer,
 } from "@torus/kernels";
-import { encodeRecord } from "../wlog/records.ts";
-import type { Exemplar } from "./exemplars.ts";
+import { type Exemplar, exemplarRecord } from "./exemplars.ts";
 import { findSeries } from "./metric-limit.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
 import type { HeadState } from "./state.ts";
@@ -63,16 +62,14 @@ export function appendExemplars(
     }
   }
   if (accepted.length === 0) return counts;
-  const [first] = accepted as [(typeof accepted)[0]];
   const exemplars = accepted.map(({ ref, time, value, labels }) => ({
     ref,
     time: BigInt(time),
     value,
     labels,
   }));
-  const base = { ref: first.ref, time: BigInt(first.time) };
   try {
-    log.log([encodeRecord({ type: 4, base, exemplars })]);
+    log.log([exemplarRecord(exemplars)]);
   } catch (error) {
     throw new LogWriteError(error);
   }

@@ -8,6 +8,7 @@
 
 import type { Labels } from "@torus/model";
 import { doubleOf } from "../chunkenc/samples.ts";
+import { encodeRecord } from "../wlog/records.ts";
 
 export type Exemplar = {
   /** ms. */
@@ -22,8 +23,11 @@ const MAX_LABEL_RUNES = 128;
 /** How far back a copy of an exemplar is looked for; senders repeat what they sent last. */
 const MOST_LOOKED_AT = 64;
 const FIRST_SLOTS = 64;
+const RECORD_ENTRIES = 1024;
 /** Refs begin at 1. */
 const NO_SERIES = 0;
+
+export type LoggedExemplar = { ref: number; time: bigint; value: bigint; labels: Labels };
 
 export type ExemplarVerdict = "stored" | "duplicate" | "out of order" | "too long";
 
@@ -134,6 +138,15 @@ export class Exemplars {
     return out.reverse();
   }
 
+  /** All that are kept, in the order in which they came. */
+  *inOrder(): Generator<Exemplar & { ref: number }> {
+    for (let i = this.#max - this.#count; i < this.#max; i++) {
+      const slot = (this.#next + i) % this.#max;
+      const ref = this.#refs[slot] as number;
+      if (ref !== NO_SERIES) yield { ref, ...this.#at(slot) };
+    }
+  }
+
   /** A series is gone: what it has is not found any more, and makes room in its turn. */
   forget(ref: number): void {
     const series = this.#series.get(ref);
@@ -196,6 +209,24 @@ export class Exemplars {
     this.#values = values;
     this.#older = older;
   }
+}
+
+/** What is kept, as records of the log. */
+export function* exemplarRecords(all: Exemplars): Generator<Uint8Array> {
+  let batch: LoggedExemplar[] = [];
+  for (const { ref, time, value, labels } of all.inOrder()) {
+    batch.push({ ref, time: BigInt(time), value, labels });
+    if (batch.length < RECORD_ENTRIES) continue;
+    yield exemplarRecord(batch);
+    batch = [];
+  }
+  if (batch.length > 0) yield exemplarRecord(batch);
+}
+
+/** A record of the log. @param exemplars At least one; times in ms. */
+export function exemplarRecord(exemplars: LoggedExemplar[]): Uint8Array {
+  const [{ ref, time }] = exemplars as [LoggedExemplar];
+  return encodeRecord({ type: 4, base: { ref, time }, exemplars });
 }
 
 function runes(labels: Labels): number {

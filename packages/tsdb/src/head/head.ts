@@ -19,7 +19,8 @@ import {
 import { doubleOf } from "../chunkenc/samples.ts";
 import { type AppendCounts, Appender } from "./append.ts";
 import { type ClosedRange, closeRange } from "./close-range.ts";
-import type { Exemplars } from "./exemplars.ts";
+import { type DumpPart, dumpHead } from "./dump.ts";
+import { type Exemplars, exemplarRecords } from "./exemplars.ts";
 import { truncateHead } from "./gc.ts";
 import type { LateSamples } from "./late-samples.ts";
 import { NumberedSeries } from "./numbered-series.ts";
@@ -206,6 +207,21 @@ export class Head implements ChunkQueryable {
   /** The memory that addresses of series and chunks are of, shared with other threads. */
   get memory(): ArrayBufferLike {
     return this.#state.kernel.memory.buffer;
+  }
+
+  /** See `dumpHead`. */
+  dump(onPart: (part: DumpPart) => Promise<void>): Promise<void> {
+    return dumpHead(this.#state, onPart);
+  }
+
+  /** The exemplars as records of the log. */
+  exemplarRecords(): Iterable<Uint8Array> {
+    return exemplarRecords(this.#state.exemplars);
+  }
+
+  /** Refs below this were given out. */
+  get nextRef(): number {
+    return this.#state.kernel.exports.headNextRef(this.#state.address) >>> 0;
   }
 
   /** See `closeRange`. */

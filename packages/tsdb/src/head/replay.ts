@@ -37,6 +37,22 @@ export class RecordMalformedError extends Error {
   }
 }
 
+const DUMP_ERRORS = [
+  "bytes that make no series",
+  "a series that is there already",
+  "a chunk that reaches into a block",
+];
+
+/** What a head was dumped as cannot be taken here; the head is not to be used. */
+export class DumpMalformedError extends Error {
+  readonly offset: number;
+  constructor(what: string, offset: number) {
+    super(`restore head: ${what} at byte ${offset}`);
+    this.name = "DumpMalformedError";
+    this.offset = offset;
+  }
+}
+
 export type ReplayCounts = {
   series: number;
   samples: number;
@@ -98,6 +114,46 @@ export class Replay {
     else if (type === RecordType.EXEMPLARS) this.#exemplars(bytes);
     else if (type === RecordType.METADATA) this.#metadata(bytes);
     else this.counts.skipped.set(type, (this.counts.skipped.get(type) ?? 0) + 1);
+  }
+
+  /**
+   * Takes series as `dumpHead` wrote them, before any record; the bytes are those of other starts of this program.
+   * @throws {DumpMalformedError}
+   */
+  dumped(bytes: Uint8Array): void {
+    const state = this.#state;
+    const { kernel: k } = state;
+    const { list, listBytes } = appendAreas(k);
+    this.#copyIn(bytes);
+    const end = this.#buffer + bytes.length;
+    for (let at = this.#buffer; at < end; at = k.exports.restoredEnd() >>> 0) {
+      const { exports } = k;
+      const made = exports.headRestoreDump(state.address, at, end, this.#minTime, list, listBytes);
+      if (made < 0) throw new DumpMalformedError(DUMP_ERRORS[-made - 1] ?? "", at - this.#buffer);
+      const listEnd = exports.newListEnd() >>> 0;
+      state.indexNew(list, listEnd);
+      const { words } = k;
+      for (let i = list >>> 2; i < listEnd >>> 2; i += 3 + 2 * (words[i + 2] as number)) {
+        this.#remember(words[i + 1] as number, words[i] as number);
+      }
+      this.counts.series += made;
+      if (exports.restoredMinTime() <= exports.restoredMaxTime()) {
+        state.noteTimes(exports.restoredMinTime(), exports.restoredMaxTime());
+      }
+    }
+  }
+
+  /** The log names the series with `ref` by another ref too. */
+  alias(alias: number, ref: number): void {
+    const series = this.#seriesOf(ref);
+    if (series === 0) return;
+    this.#remember(alias, series);
+    this.aliases.set(alias, ref);
+  }
+
+  /** Refs below this were given out. */
+  reserveRefs(next: number): void {
+    this.#state.kernel.exports.headReserveRefs(this.#state.address, next);
   }
 
   /** Takes a record of the log of late samples, after all of the other log. @throws {LogRecordMalformedError} */
@@ -205,12 +261,7 @@ export class Replay {
   #samples(bytes: Uint8Array): void {
     const state = this.#state;
     const k = state.kernel;
-    if (bytes.length + 64 > this.#bufferBytes) {
-      if (this.#bufferBytes > 0) k.free(this.#buffer, this.#bufferBytes);
-      this.#bufferBytes = Math.max(bytes.length * 2, 1 << 20);
-      this.#buffer = k.alloc(this.#bufferBytes);
-    }
-    k.bytes.set(bytes, this.#buffer);
+    this.#copyIn(bytes);
     for (let from = 0; ; ) {
       const appended = k.exports.headReplaySamples(
         state.address,
@@ -232,6 +283,16 @@ export class Replay {
       state.histograms.end(series);
       from = k.exports.replayStoppedAt() >>> 0;
     }
+  }
+
+  #copyIn(bytes: Uint8Array): void {
+    const k = this.#state.kernel;
+    if (bytes.length + 64 > this.#bufferBytes) {
+      if (this.#bufferBytes > 0) k.free(this.#buffer, this.#bufferBytes);
+      this.#bufferBytes = Math.max(bytes.length * 2, 1 << 20);
+      this.#buffer = k.alloc(this.#bufferBytes);
+    }
+    k.bytes.set(bytes, this.#buffer);
   }
 
   /** Native histograms, a record at a time: they are few beside the floats. */

@@ -27,6 +27,7 @@ import {
   undisturbed,
 } from "../data-dir/data-directory.ts";
 import { OfflineHead } from "../data-dir/offline-head.ts";
+import { headSnapshots } from "../db-snapshot.ts";
 
 export type Finding = {
   /** A warning is what may be so, as blocks that overlap. */
@@ -110,6 +111,12 @@ export class Verifier {
     if (snapshot?.damage) {
       const { segment, offset, reason } = snapshot.damage;
       this.#report("error", snapshot.dir, `segment ${segment} at ${offset}: ${reason}`);
+    }
+    for (const { dir: own, damage } of headSnapshots(dir)) {
+      if (damage === null) continue;
+      // A start that finds it so reads the log instead.
+      const { segment, offset, reason } = damage;
+      this.#report("warning", own, `part ${segment} at ${offset}: ${reason}`);
     }
     for (const [type, count] of head?.unknownTypes ?? []) {
       this.#report("warning", dir, `${count} log records of unknown type ${type}`);

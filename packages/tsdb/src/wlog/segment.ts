@@ -12,7 +12,7 @@
  * A record never crosses a segment border.
  */
 
-import { readdirSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import path from "node:path";
 
 export const PAGE_SIZE = 32 * 1024;
@@ -35,4 +35,9 @@ export function listSegments(dir: string): number[] {
   const out: number[] = [];
   for (const name of readdirSync(dir)) if (/^\d{6,8}$/.test(name)) out.push(Number(name));
   return out.sort((a, b) => a - b);
+}
+
+/** Bytes of these segments of a log. */
+export function sizeOfSegments(dir: string, segments: readonly number[]): number {
+  return segments.reduce((sum, segment) => sum + statSync(segmentPath(dir, segment)).size, 0);
 }

@@ -33,6 +33,7 @@ export class LogWriter {
   #fd: number;
   /** Bytes in the current segment. */
   #offset = 0;
+  #written = 0;
   /** What a failed write left may stand behind `#offset`: nothing is written before that is cut off. */
   #unsettled = false;
   #closed = false;
@@ -56,6 +57,11 @@ export class LogWriter {
   /** Bytes of the current segment, up to which all records are whole. */
   get offset(): number {
     return this.#offset;
+  }
+
+  /** Bytes since it was opened. */
+  get written(): number {
+    return this.#written;
   }
 
   /**
@@ -125,6 +131,7 @@ export class LogWriter {
       throw error;
     }
     this.#offset += bytes.length;
+    this.#written += bytes.length;
   }
 
   /** What was written in part must not be read as a record, nor stand before the next one. */
