@@ -4,51 +4,44 @@
  * read by hand and bounded while it comes; what all requests under way hold together is bounded too.
  */
 
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
-import { TLSSocket } from "node:tls";
-import { ZstdFrameError, ZstdTooLargeError } from "@torus/encoding";
-import { HashringBuildError, NoMatchingHashringError, TenantPatternError } from "@torus/hashring";
-import {
-  BodyTooLargeError,
-  SnappyCorruptError,
-  TooManySeriesError,
-  WriteBuffersExhaustedError,
-  type WriteRequestBuffer,
-  WriteRequestMalformedError,
-} from "@torus/kernels";
-import { MessageMalformedError } from "@torus/protocol";
-import { errorText, type Logger, mayUseTenant, type RawHandler } from "@torus/server";
-import { Cause, causeOfError, codesOf } from "./cause.ts";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { WriteRequestBuffer } from "@torus/kernels";
+import { errorText, type Logger, type RawHandler } from "@torus/server";
+import { Cause, codesOf } from "./cause.ts";
 import { type BodyEncoding, decodeBody, withDecodedRequest, withSnappyRequest } from "./decode.ts";
 import type { Edge } from "./edge/edge.ts";
-import { TooManyClustersError } from "./edge/ha-tracker.ts";
 import { writeShaped } from "./edge/shaped-write.ts";
-import { type FairGate, GateFullError } from "./fair-gate.ts";
+import type { FairGate } from "./fair-gate.ts";
+import {
+  bodyEncoding,
+  checkedTenant,
+  checkMayWrite,
+  checkReady,
+  type HeaderCheckOptions,
+  header,
+  RefusedError,
+  replicaNumber,
+  tooLarge,
+  versionOf,
+} from "./header-checks.ts";
 import { LimitError, type Limiter } from "./limiter.ts";
 import { type MetadataStore, readMetadata } from "./metadata.ts";
 import type { ReceiveMetrics } from "./metrics.ts";
-import { convertRemoteWrite2, RemoteWrite2Error } from "./remote-write-2.ts";
+import { convertRemoteWrite2 } from "./remote-write-2.ts";
 import { samplesBySeries, totalSamples } from "./sample-counts.ts";
-import { checkTenantName, TenantNameError } from "./tenant-name.ts";
-import { type Tenant, type Tenants, TooManyTenantsError } from "./tenants.ts";
-import { BadReplicaError, NoHashringError, type WriteResult, type Writer } from "./write.ts";
+import type { Tenant, Tenants } from "./tenants.ts";
+import type { WriteResult, Writer } from "./write.ts";
+import { statusOf } from "./write-status.ts";
 
-export type RemoteWriteHttpOptions = {
+export type RemoteWriteHttpOptions = HeaderCheckOptions & {
   /** Null on a router. */
   tenants: Tenants | null;
   writer: Writer;
-  tenantHeader: string;
-  /** The field of the client's certificate that names the tenant; "" for the header. */
-  certificateField: CertificateField | "";
   replicaHeader: string;
   /** Whether the replica header counts: only on a node that routes and stores, as in Thanos. */
   takesReplica: boolean;
-  defaultTenant: string;
-  /** Bytes of one request, compressed and decoded. */
-  maxRequestBytes: number;
   /** Bytes of all bodies that are being read. */
   maxPendingBytes: number;
-  limiter: Limiter;
   /** What senders tell about their metrics. */
   metadata: MetadataStore;
   /** What series go through before they are placed. */
@@ -56,28 +49,13 @@ export type RemoteWriteHttpOptions = {
   gate: FairGate;
   metrics: ReceiveMetrics;
   log: Logger;
-  /** Why nothing is taken now; undefined when ready. */
   /** Exemplars are stored, here as on the other receivers of the ring. */
   keepsExemplars: boolean;
-  notReady: () => string | undefined;
 };
-
-/** In Thanos' words. */
-export type CertificateField = "organization" | "organizationalUnit" | "commonName";
 
 export const RETRY_AFTER_SECONDS = 5;
 /** Bytes of a refused request that are read all the same, and thrown away. */
 const MOST_PASSED_OVER = 1 << 20;
-
-/** The request ends with this status. */
-export class RefusedError extends Error {
-  readonly status: number;
-  constructor(status: number, message: string) {
-    super(message);
-    this.name = "RefusedError";
-    this.status = status;
-  }
-}
 
 export function remoteWriteHandler(options: RemoteWriteHttpOptions): RawHandler {
   const { metrics, log } = options;
@@ -130,93 +108,6 @@ function headerChecks(options: RemoteWriteHttpOptions, request: IncomingMessage)
   return { tenant: checkedTenant(options, request), version, encoding };
 }
 
-/** @throws {RefusedError} */
-export function checkReady({ notReady }: RemoteWriteHttpOptions): void {
-  const reason = notReady();
-  if (reason !== undefined) throw new RefusedError(503, `component is not ready: ${reason}`);
-}
-
-/**
- * The tenant that the request is for, when the client may write for it and the declared size is within its limit.
- *
- * @throws {RefusedError | TenantNameError | LimitError}
- */
-export function checkedTenant(options: RemoteWriteHttpOptions, request: IncomingMessage): string {
-  const tenant = tenantOf(options, request);
-  checkTenantName(tenant);
-  checkMayWrite(request, tenant);
-  const declared = request.headers["content-length"];
-  if (declared !== undefined) options.limiter.checkSize(tenant, Number(declared));
-  // What came before may be paid for already, or not yet.
-  options.limiter.checkRate(tenant, "bytes", Number(declared ?? 0));
-  options.limiter.checkRate(tenant, "samples", 0);
-  if (declared !== undefined && Number(declared) > options.maxRequestBytes) {
-    throw new RefusedError(413, tooLarge(options.maxRequestBytes));
-  }
-  return tenant;
-}
-
-/** @throws {RefusedError} */
-function tenantOf(
-  { certificateField, tenantHeader, defaultTenant }: RemoteWriteHttpOptions,
-  request: IncomingMessage,
-): string {
-  if (certificateField === "") return header(request, tenantHeader) || defaultTenant;
-  const { socket } = request;
-  const certificate = socket instanceof TLSSocket ? socket.getPeerCertificate() : undefined;
-  const value = certificate?.subject?.[SUBJECT_FIELDS[certificateField]];
-  const tenant = Array.isArray(value) ? value[0] : value;
-  if (tenant === undefined || tenant === "") {
-    throw new RefusedError(400, `the client's certificate has no ${certificateField}`);
-  }
-  return tenant;
-}
-
-const SUBJECT_FIELDS = { organization: "O", organizationalUnit: "OU", commonName: "CN" } as const;
-
-/** @throws {RefusedError} */
-function checkMayWrite(request: IncomingMessage, tenant: string): void {
-  if (mayUseTenant(request, tenant)) return;
-  throw new RefusedError(403, `not allowed to write for tenant ${tenant}`);
-}
-
-function tooLarge(limit: number): string {
-  return `write request too large: the limit is ${limit} bytes`;
-}
-
-const VERSION_2 = "io.prometheus.write.v2.Request";
-
-/**
- * Which message the body is. The content type alone decides: a sender that says 2.0 in its version header but sends
- * 1.0's content type means 1.0. Absent is 1.0, as every receiver takes it.
- */
-function versionOf(headers: IncomingHttpHeaders): 1 | 2 {
-  const contentType = headers["content-type"] ?? "";
-  if (contentType === "") {
-    // Taken for 1.0, a body of 2.0 is an empty request, and its samples would be gone without a word.
-    if (headers["x-prometheus-remote-write-version"] === "2.0.0") {
-      throw new RefusedError(415, "remote write 2.0 without a content type");
-    }
-    return 1;
-  }
-  const [type = "", ...parameters] = contentType.split(";").map((part) => part.trim());
-  if (type.toLowerCase() !== "application/x-protobuf") {
-    throw new RefusedError(
-      415,
-      `content type ${type} is not supported, want application/x-protobuf`,
-    );
-  }
-  for (const parameter of parameters) {
-    const [name = "", value = ""] = parameter.split("=");
-    if (name.trim().toLowerCase() !== "proto") continue;
-    const message = value.trim().replace(/^"(.*)"$/, "$1");
-    if (message === VERSION_2) return 2;
-    if (message === "prometheus.WriteRequest") return 1;
-    throw new RefusedError(415, `protobuf message ${message} is not supported`);
-  }
-  return 1;
-}
-
 /** What a quorum stored: by these a sender of 2.0 knows what became of a request, whatever its status. */
 function writtenHeaders(
   response: ServerResponse,
@@ -227,18 +118,6 @@ function writtenHeaders(
   response.setHeader("x-prometheus-remote-write-samples-written", samples);
   response.setHeader("x-prometheus-remote-write-histograms-written", histograms);
   response.setHeader("x-prometheus-remote-write-exemplars-written", keepsExemplars ? exemplars : 0);
-}
-
-function bodyEncoding(encoding: string | undefined): BodyEncoding {
-  const name = encoding?.toLowerCase() ?? "";
-  if (name === "" || name === "snappy") return "snappy";
-  if (name === "zstd") return "zstd";
-  throw new RefusedError(415, `content encoding ${encoding} is not supported, want snappy or zstd`);
-}
-
-function header(request: IncomingMessage, name: string): string {
-  const value = request.headers[name.toLowerCase()];
-  return (Array.isArray(value) ? value[0] : value) ?? "";
 }
 
 async function receive(
@@ -328,12 +207,6 @@ function checkContent(
   limiter.takeRate(tenant, "samples", samples);
 }
 
-function replicaNumber(text: string): number {
-  if (text === "") return 0;
-  if (!/^\d{1,9}$/.test(text)) throw new RefusedError(400, `replica header is no number: ${text}`);
-  return Number(text);
-}
-
 export async function readBody(
   request: IncomingMessage,
   tenant: string,
@@ -373,39 +246,6 @@ export async function readBody(
 
 export function lengthOf(chunks: readonly Uint8Array[]): number {
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-}
-
-export function statusOf(error: unknown): number {
-  if (error instanceof RefusedError || error instanceof LimitError) return error.status;
-  if (error instanceof GateFullError) return 503;
-  if (
-    error instanceof BodyTooLargeError ||
-    error instanceof ZstdTooLargeError ||
-    error instanceof TooManySeriesError
-  ) {
-    return 413;
-  }
-  if (
-    error instanceof SnappyCorruptError ||
-    error instanceof ZstdFrameError ||
-    error instanceof WriteRequestMalformedError ||
-    error instanceof MessageMalformedError ||
-    error instanceof RemoteWrite2Error ||
-    error instanceof TenantNameError ||
-    error instanceof BadReplicaError
-  ) {
-    return 400;
-  }
-  if (error instanceof TooManyTenantsError || error instanceof TooManyClustersError) return 429;
-  if (error instanceof WriteBuffersExhaustedError || error instanceof NoHashringError) return 503;
-  if (
-    error instanceof NoMatchingHashringError ||
-    error instanceof TenantPatternError ||
-    error instanceof HashringBuildError
-  ) {
-    return 500;
-  }
-  return codesOf(causeOfError(error)).http;
 }
 
 /**

@@ -21,19 +21,17 @@ import {
 } from "@torus/protocol";
 import { errorText, type RawHandler } from "@torus/server";
 import { Cause, codesOf } from "./cause.ts";
+import { checkedTenant, checkReady, RefusedError } from "./header-checks.ts";
 import {
-  checkedTenant,
-  checkReady,
   leaveBody,
   lengthOf,
   RETRY_AFTER_SECONDS,
-  RefusedError,
   type RemoteWriteHttpOptions,
   readBody,
-  statusOf,
   writeDecoded,
 } from "./http.ts";
 import { LimitError } from "./limiter.ts";
+import { statusOf } from "./write-status.ts";
 
 export type OtlpHttpOptions = RemoteWriteHttpOptions & {
   targetInfo: boolean;

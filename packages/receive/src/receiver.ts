@@ -27,7 +27,8 @@ import { FairGate } from "./fair-gate.ts";
 import { ForwardedSeries } from "./forwarded-series.ts";
 import { remoteWriteMethods } from "./grpc.ts";
 import { HandOff, type HandOffOptions } from "./handoff/handoff.ts";
-import { type CertificateField, remoteWriteHandler } from "./http.ts";
+import type { CertificateField } from "./header-checks.ts";
+import { remoteWriteHandler } from "./http.ts";
 import { Limiter } from "./limiter.ts";
 import { parseLimits } from "./limits.ts";
 import { MetadataStore } from "./metadata.ts";
@@ -37,12 +38,12 @@ import {
   type ReceiveMetrics,
   registerHandOffMetrics,
   registerShardMetrics,
-  registerTenantMetrics,
 } from "./metrics.ts";
 import { type OtlpHttpOptions, otlpHandler } from "./otlp-http.ts";
 import { Peers } from "./peers.ts";
 import { recordMethods } from "./record-service.ts";
 import { RingSource } from "./ring-source.ts";
+import { registerTenantMetrics } from "./tenant-metrics.ts";
 import { Tenants, type TenantsOptions } from "./tenants.ts";
 import { tsdbStatusHandler } from "./tsdb-status.ts";
 import { Writer } from "./write.ts";
