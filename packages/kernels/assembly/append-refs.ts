@@ -2,9 +2,12 @@
 // `headPrepare` for series that are known to be there: judges each sample, notes accepted ones as rows and as a
 // samples record of the log. `headCommit` and `headRollback` do the rest.
 
-import { LATE_ROW, ROW, find, putVarint, OUT_OF_ORDER, TOO_OLD, TOO_FAR_IN_FUTURE, CONFLICT, DUPLICATE } from "./head";
+import {
+  LATE_ROW, ROW, find, hasStart, knownStart, noteLateStart, noteStart, putVarint,
+  OUT_OF_ORDER, TOO_OLD, TOO_FAR_IN_FUTURE, CONFLICT, DUPLICATE,
+} from "./head";
 import { afterVarint, readVarint } from "./walk";
-import { HAS_SAMPLE, SLOT_CLASS_MASK } from "./xor";
+import { HAS_SAMPLE, SLOT_CLASS_MASK, STARTED } from "./xor";
 
 /** In a row's verdict word: no series has this number. */
 const UNKNOWN: u32 = 255;
@@ -69,6 +72,47 @@ export function numberedBegin(at: usize, baseTime: i64): void {
   time = baseTime;
   done = 0;
   unknown = 0;
+  startsAt = 0;
+  startedRow = -1;
+}
+
+let startsAt: usize = 0;
+let startsStop: usize = 0;
+/** The next row that has a start timestamp, and that; -1 when none follows. */
+let startedRow: i64 = -1;
+let startOfRow: i64 = 0;
+
+/**
+ * Start timestamps of the message's rows, up to `end`: varint row - last row - 1, varint start - last start. After
+ * `numberedBegin`; false when they are cut short or name a row twice.
+ */
+export function numberedStarts(at: usize, end: usize): bool {
+  startsAt = at;
+  startsStop = end;
+  startedRow = -1;
+  startOfRow = 0;
+  let row: i64 = -1;
+  while (startsAt < end) {
+    const before = row;
+    if (!readStart(before)) return false;
+    row = startedRow;
+  }
+  startsAt = at;
+  startOfRow = 0;
+  startedRow = -1;
+  if (at < end) readStart(-1);
+  return true;
+}
+
+function readStart(before: i64): bool {
+  const rawRow = readVarint(startsAt, startsStop);
+  if (afterVarint() == 0) return false;
+  const rawStart = readVarint(afterVarint(), startsStop);
+  startsAt = afterVarint();
+  if (startsAt == 0) return false;
+  startedRow = before + 1 + (<i64>(rawRow >> 1) ^ -(<i64>(rawRow & 1)));
+  startOfRow += <i64>(rawStart >> 1) ^ -(<i64>(rawStart & 1));
+  return startedRow > before && startedRow < i32.MAX_VALUE;
 }
 
 // @ts-ignore: decorator
@@ -116,10 +160,16 @@ export function numberedPrepare(
     number += 1 + (<i64>(rawNumber >> 1) ^ -(<i64>(rawNumber & 1)));
     time += <i64>(rawTime >> 1) ^ -(<i64>(rawTime & 1));
     const index = <u32>done;
+    let start: i64 = 0;
+    if (<i64>done == startedRow) {
+      start = knownStart(startOfRow);
+      if (startsAt == startsStop) startedRow = -1;
+      else readStart(startedRow);
+    }
     done++;
     const one: usize = <u64>number < <u64>known ? <usize>load<u32>(series + (<usize>number << 3)) : <usize>0;
     // Whatever else a series' flags may say is for the append that sees its labels.
-    if (one == 0 || (load<u8>(one, 63) & ~(SLOT_CLASS_MASK | HAS_SAMPLE)) != 0) {
+    if (one == 0 || (load<u8>(one, 63) & ~(SLOT_CLASS_MASK | HAS_SAMPLE | STARTED)) != 0) {
       store<u32>(entry, UNKNOWN, 24);
       store<u32>(entry, 1, 28);
       unknown++;
@@ -149,6 +199,9 @@ export function numberedPrepare(
       store<u32>(lateRow, index, 4);
       store<i64>(lateRow, t, 8);
       store<u64>(lateRow, v, 16);
+      if (start != 0 && hasStart(0, start)) {
+        noteLateStart(one, <u32>((lateRow - lateRows) / LATE_ROW), t, start);
+      }
       lateRow += LATE_ROW;
       continue;
     }
@@ -174,7 +227,9 @@ export function numberedPrepare(
     row += ROW;
     store<i64>(one, t, 16);
     store<u64>(one, v, 24);
-    store<u8>(one, load<u8>(one, 63) | HAS_SAMPLE, 63);
+    const flags = <u32>load<u8>(one, 63) | HAS_SAMPLE;
+    store<u8>(one, flags, 63);
+    if (hasStart(flags, start)) noteStart(one, t, start);
     if (t > highest) highest = t;
     if (t < lowest) lowest = t;
     store<u32>(counts, load<u32>(counts) + 1);

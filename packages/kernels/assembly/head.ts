@@ -9,6 +9,7 @@
 //   row (40 bytes): u32 series, u32 0, i64 t, u64 v, i64 last t before, u64 last v before
 //   late row (24 bytes): u32 series, u32 table index, i64 t, u64 v
 //   deferred row (12 bytes): u32 table index, u32 series or 0, u32 verdict when 0
+//   start (24 bytes): u32 series, u32 late row + 1 or 0, i64 t, i64 start timestamp
 //
 // `headPrepare` finds or makes the series, judges each sample, notes accepted ones as rows and as a samples
 // record of the write-ahead log. After the log is written `headCommit` appends the rows to the chunks;
@@ -20,12 +21,13 @@ import {
   FLAG_DUPLICATE_LABEL, FLAG_EMPTY_LABEL, FLAG_HISTOGRAMS, FLAG_INVALID_UTF8, FLAG_NO_LABELS, FLAG_NOT_CANONICAL, FLAG_UNSORTED,
   afterVarint, labelName, labelNameLength, labelText, labelTextLength, readLabel, readVarint, skipField,
 } from "./walk";
-import { DEAD, HAS_SAMPLE, HISTOGRAM, SERIES_SIZE, appendSample, closeOpenChunk, truncateSeries } from "./xor";
+import { DEAD, HAS_SAMPLE, HISTOGRAM, SERIES_SIZE, STARTED, appendSample, closeOpenChunk, truncateSeries } from "./xor";
 
 const HEAD_SIZE: usize = 128;
 export const ROW: usize = 40;
 export const LATE_ROW: usize = 24;
 const DEFERRED_ROW: usize = 12;
+const START: usize = 24;
 const FIRST_SLOTS: u32 = 64;
 export const INVALID_LABELS: u32 =
   FLAG_UNSORTED | FLAG_DUPLICATE_LABEL | FLAG_EMPTY_LABEL | FLAG_NO_LABELS | FLAG_INVALID_UTF8;
@@ -401,12 +403,20 @@ export function putVarint(at: usize, value: u64): usize {
 
 let sampleTime: i64 = 0;
 let sampleBits: u64 = 0;
+let sampleStart: i64 = 0;
 
 function readSample(at: usize, end: usize): void {
+  sampleStart = 0;
   if (end - at > 10 && load<u8>(at) == 0x09 && load<u8>(at, 9) == 0x10) {
     sampleBits = load<u64>(at, 1);
     sampleTime = <i64>readVarint(at + 10, end);
-    if (afterVarint() == end) return;
+    const more = afterVarint();
+    if (more == end) return;
+    if (load<u8>(more) == 0x18) {
+      sampleStart = knownStart(<i64>readVarint(more + 1, end));
+      if (afterVarint() == end) return;
+      sampleStart = 0;
+    }
   }
   sampleTime = 0;
   sampleBits = 0;
@@ -415,8 +425,115 @@ function readSample(at: usize, end: usize): void {
     const p = afterVarint();
     if (tag == 9) sampleBits = load<u64>(p);
     else if (tag == 16) sampleTime = <i64>readVarint(p, end);
+    else if (tag == 24) sampleStart = knownStart(<i64>readVarint(p, end));
     at = skipField(<u32>tag & 7, p, end);
   }
+}
+
+/** A start timestamp outside of 2^53, which no reader can compute with, is as good as none. */
+export function knownStart(start: i64): i64 {
+  const most: i64 = 1 << 53;
+  return start >= most || start <= -most ? 0 : start;
+}
+
+let startsFrom: usize = 0;
+let startsTo: usize = 0;
+
+/**
+ * Where the next prepare or replay notes start timestamps: of samples that have one, and of the first sample without one
+ * behind those. Room for as many as rows and late rows; 0 when they are not kept.
+ */
+export function startsInto(at: usize): void {
+  startsFrom = at;
+  startsTo = at;
+}
+/** Where the list ends. */
+export function startsEnd(): usize {
+  return startsTo;
+}
+
+/** Whether `noteStart` is to be called for a sample of a series with these flags. */
+// @ts-ignore: decorator
+@inline
+export function hasStart(flags: u32, start: i64): bool {
+  return startsFrom != 0 && (start != 0 || (flags & STARTED) != 0);
+}
+
+export function noteStart(series: usize, t: i64, start: i64): void {
+  putStart(series, 0, t, start);
+  const flags = <u32>load<u8>(series, 63);
+  store<u8>(series, start != 0 ? flags | STARTED : flags & ~STARTED, 63);
+}
+
+/** Of the late row with this index. */
+export function noteLateStart(series: usize, lateRow: u32, t: i64, start: i64): void {
+  putStart(series, lateRow + 1, t, start);
+}
+
+function putStart(series: usize, late: u32, t: i64, start: i64): void {
+  const at = startsTo;
+  store<u32>(at, <u32>series);
+  store<u32>(at, late, 4);
+  store<i64>(at, t, 8);
+  store<i64>(at, start, 16);
+  startsTo = at + START;
+}
+
+/**
+ * Writes the rows with the start timestamps of the list as a record of type 11 to `to`, which takes up to 34 bytes a row
+ * and one; returns its end. The first sample is varint ref, varint t, varint start, f64; others varint ref - ref before,
+ * varint t - first t, u8 marker (0 none, 1 as before, 2 a varint start - first start follows), f64.
+ */
+export function startedRecord(rows: usize, count: i32, to: usize): usize {
+  let next = nextStart(startsFrom);
+  let out = to;
+  store<u8>(out++, 11);
+  let refBefore: i64 = 0;
+  let startBefore: i64 = 0;
+  let firstTime: i64 = 0;
+  let firstStart: i64 = 0;
+  for (let i = 0; i < count; i++) {
+    const row = rows + <usize>i * ROW;
+    const series = load<u32>(row);
+    const t = load<i64>(row, 8);
+    let start: i64 = 0;
+    if (next < startsTo && load<u32>(next) == series && load<i64>(next, 8) == t) {
+      start = load<i64>(next, 16);
+      next = nextStart(next + START);
+    }
+    const ref = <i64>load<u32>(series, 12);
+    if (i == 0) {
+      firstTime = t;
+      firstStart = start;
+      out = putZigzag(out, ref);
+      out = putZigzag(out, t);
+      out = putZigzag(out, start);
+    } else {
+      out = putZigzag(out, ref - refBefore);
+      out = putZigzag(out, t - firstTime);
+      if (start == 0) store<u8>(out++, 0);
+      else if (start == startBefore) store<u8>(out++, 1);
+      else {
+        store<u8>(out++, 2);
+        out = putZigzag(out, start - firstStart);
+      }
+    }
+    store<u64>(out, bswap<u64>(load<u64>(row, 16)));
+    out += 8;
+    refBefore = ref;
+    startBefore = start;
+  }
+  return out;
+}
+
+/** The first entry of the list from `at` on that is of no late row. */
+function nextStart(at: usize): usize {
+  while (at < startsTo && load<u32>(at, 4) != 0) at += START;
+  return at;
+}
+
+function putZigzag(at: usize, value: i64): usize {
+  return putVarint(at, (value << 1) ^ (value >> 63));
 }
 
 let seriesEntry: i32 = 0;
@@ -648,6 +765,9 @@ export function headPrepare(
         store<u32>(lateRow, <u32>index, 4);
         store<i64>(lateRow, t, 8);
         store<u64>(lateRow, v, 16);
+        if (sampleStart != 0 && startsFrom != 0) {
+          noteLateStart(series, <u32>((lateRow - lateRows) / LATE_ROW), t, sampleStart);
+        }
         lateRow += LATE_ROW;
         continue;
       }
@@ -673,7 +793,9 @@ export function headPrepare(
       row += ROW;
       store<i64>(series, t, 16);
       store<u64>(series, v, 24);
-      store<u8>(series, load<u8>(series, 63) | HAS_SAMPLE, 63);
+      const flagsNow = <u32>load<u8>(series, 63) | HAS_SAMPLE;
+      store<u8>(series, flagsNow, 63);
+      if (hasStart(flagsNow, sampleStart)) noteStart(series, t, sampleStart);
       if (t > highest) highest = t;
       if (t < lowest) lowest = t;
       store<u32>(counts, load<u32>(counts) + 1);
@@ -722,11 +844,13 @@ export function headRollback(rows: usize, count: i32): void {
  * Replays the body of a samples record (after the type byte) into the head. `pages` is a table of u32 addresses by
  * ref - `firstRef`, `known` long. Returns the number of samples appended, or -1 for a malformed record;
  * samples that are not newer than their series' last, or older than `mint`, are passed over. Stops before a sample whose
- * series had a histogram last (`replayStoppedAt`, `replayStoppedSeries`): `from` continues there, and is 0 at first.
+ * series had a histogram last, or when the list of starts has `maxStarts` (`replayStoppedAt`, `replayStoppedSeries`):
+ * `from` continues there, and is 0 at first.
  */
 export function headReplaySamples(
-  head: usize, at: usize, length: usize, byRef: usize, known: u32, mint: f64, from: usize,
+  head: usize, at: usize, length: usize, byRef: usize, known: u32, mint: f64, from: usize, maxStarts: i32,
 ): i32 {
+  const startsLimit = startsFrom + <usize>maxStarts * START;
   const end = at + length;
   stoppedSeries = 0;
   if (length < 16) return length == 0 ? 0 : -1;
@@ -760,7 +884,7 @@ export function headReplaySamples(
     const flags = load<u8>(series, 63);
     const lastT = load<i64>(series, 16);
     if ((flags & HAS_SAMPLE) != 0 && t <= lastT) continue;
-    if ((flags & HISTOGRAM) != 0) {
+    if ((flags & HISTOGRAM) != 0 || (startsTo == startsLimit && hasStart(flags, 0))) {
       stoppedAt = sampleAt;
       stoppedSeries = series;
       break;
@@ -769,6 +893,7 @@ export function headReplaySamples(
     store<i64>(series, t, 16);
     store<u64>(series, v, 24);
     store<u8>(series, load<u8>(series, 63) | HAS_SAMPLE, 63);
+    if (hasStart(flags, 0)) noteStart(series, t, 0);
     if (t > highest) highest = t;
     if (t < lowest) lowest = t;
     appended++;

@@ -6,16 +6,16 @@ export {
   headRemovePair, headReplaySamples, headReserveRefs, headRestore, headRollback, headSeriesCount, headSetLimit,
   headUnlink, newListEnd, preparedDeferred, preparedEntries, preparedLateRows, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayStoppedAt,
   replayStoppedSeries, replayUnknownRefs,
-  seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass,
+  seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass, startedRecord, startsEnd, startsInto,
 } from "./head";
 export { headRestoreDump, restoredEnd, restoredMaxTime, restoredMinTime, seriesDump } from "./head-dump";
 export {
   numberedBegin, numberedBind, numberedDone, numberedFailedRows, numberedLateRows, numberedMaxTime, numberedMinTime, numberedPosition,
-  numberedPrepare, numberedRecordEnd, numberedUnknown,
+  numberedPrepare, numberedRecordEnd, numberedStarts, numberedUnknown,
 } from "./append-refs";
 export {
   refsBaseTime, refsCount, refsEntry, refsFind, refsFlags, refsForgetSections, refsFree, refsNew, refsRest, refsRows, refsRowsEnd,
-  refsSeenSince,
+  refsSeenSince, refsStartsEnd, refsStartsInto,
 } from "./series-refs";
 export { numberPowers, writeSamples } from "./number-text";
 export { chunksClaimed, chunksDecode, chunksOfSeries, chunkWrite } from "./series-chunks";

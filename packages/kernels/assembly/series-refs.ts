@@ -9,10 +9,11 @@
 //   16 i32 section of the ring, -1 when it is not known     20 u32 generation in which it was last seen
 //
 // A row of a record: zigzag(number - last number - 1), zigzag(time - last time), f64 value; all but the value are
-// varints, and the last time is the record's base time at first.
+// varints, and the last time is the record's base time at first. Beside the rows, of those that have a start timestamp:
+// zigzag(row - last row - 1), zigzag(start timestamp - last one).
 
 import { alloc, free } from "./arena";
-import { INVALID_LABELS, MAX_LABEL_BYTES, find, growTable, hashOfLastFind, insert, putVarint } from "./head";
+import { INVALID_LABELS, MAX_LABEL_BYTES, find, growTable, hashOfLastFind, insert, knownStart, putVarint } from "./head";
 import { FLAG_EXEMPLARS, FLAG_HISTOGRAMS, FLAG_NOT_CANONICAL, afterVarint, readVarint } from "./walk";
 
 const REFS_SIZE: usize = 64;
@@ -172,6 +173,16 @@ function zigzag(value: i64): u64 {
   return <u64>((value << 1) ^ (value >> 63));
 }
 
+let startsAt: usize = 0;
+
+/** Where the next `refsRows` writes start timestamps, up to 15 bytes a row; 0 when the receiver takes none. */
+export function refsStartsInto(at: usize): void {
+  startsAt = at;
+}
+export function refsStartsEnd(): usize {
+  return startsAt;
+}
+
 /**
  * Writes the samples of entries (through `chosen` when that is not 0) as rows to `to`, and for each row its entry to
  * `order`. An entry goes to `rest` instead when the receiver does not know its number (`registered`, a byte for each)
@@ -186,6 +197,8 @@ export function refsRows(
   let previous: i64 = -1;
   let time: i64 = 0;
   baseTime = 0;
+  let lastStarted: i64 = -1;
+  let lastStart: i64 = 0;
   for (let e = 0; e < entries; e++) {
     const index: usize = chosen == 0 ? <usize>e : load<u32>(chosen + (<usize>e << 2));
     const number = load<u32>(found + (index << 3));
@@ -199,18 +212,34 @@ export function refsRows(
     const rowsBefore = rows;
     const previousBefore = previous;
     const timeBefore = time;
+    const startsBefore = startsAt;
+    const startedBefore = lastStarted;
+    const startBefore = lastStart;
     while (plain && at < end) {
-      // 12 n 09 value 10 timestamp
+      // 12 n 09 value 10 timestamp, and 18 start timestamp when there is one
       const n = <usize>load<u8>(at, 1);
       const stop = at + 2 + n;
-      if (load<u8>(at) != 18 || n < 11 || n > 20 || stop > end || load<u8>(at, 2) != 0x09 || load<u8>(at, 11) != 0x10) {
+      if (load<u8>(at) != 18 || n < 11 || n > 31 || stop > end || load<u8>(at, 2) != 0x09 || load<u8>(at, 11) != 0x10) {
         plain = false;
         break;
       }
       const t = <i64>readVarint(at + 12, stop);
-      if (afterVarint() != stop) {
-        plain = false;
-        break;
+      const more = afterVarint();
+      let start: i64 = 0;
+      if (more != stop) {
+        if (more != 0 && load<u8>(more) == 0x18) start = <i64>readVarint(more + 1, stop);
+        if (more == 0 || afterVarint() != stop) {
+          plain = false;
+          break;
+        }
+        start = knownStart(start);
+      }
+      if (start != 0 && startsAt != 0) {
+        const row = <i64>((rows - order) >> 2);
+        startsAt = putVarint(startsAt, zigzag(row - lastStarted - 1));
+        startsAt = putVarint(startsAt, zigzag(start - lastStart));
+        lastStarted = row;
+        lastStart = start;
       }
       if (rows == order) {
         baseTime = t;
@@ -231,6 +260,9 @@ export function refsRows(
       rows = rowsBefore;
       previous = previousBefore;
       time = timeBefore;
+      startsAt = startsBefore;
+      lastStarted = startedBefore;
+      lastStart = startBefore;
       store<u32>(left, <u32>index);
       left += 4;
     }

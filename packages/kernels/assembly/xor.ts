@@ -18,6 +18,8 @@ export const SLOT_CLASS_MASK: u32 = 0xe0;
 const SLOT_CLASS_SHIFT: u32 = 5;
 /** The series has a last sample. */
 export const HAS_SAMPLE: u32 = 4;
+/** The last sample has a start timestamp. */
+export const STARTED: u32 = 2;
 export const DEAD: u32 = 8;
 /** The last sample is a native histogram, or the request that is being appended has some: the caller takes its samples. */
 export const HISTOGRAM: u32 = 16;

@@ -130,7 +130,11 @@ export type KernelExports = {
     known: number,
     mint: number,
     from: number,
+    maxStarts: number,
   ): number;
+  startsInto(at: number): void;
+  startsEnd(): number;
+  startedRecord(rows: number, count: number, to: number): number;
   replayUnknownRefs(): number;
   replayStoppedAt(): number;
   replayStoppedSeries(): number;
@@ -186,9 +190,12 @@ export type KernelExports = {
     rest: number,
   ): number;
   refsRowsEnd(): number;
+  refsStartsInto(at: number): void;
+  refsStartsEnd(): number;
   refsRest(): number;
   refsBaseTime(): bigint;
   numberedBegin(at: number, baseTime: bigint): void;
+  numberedStarts(at: number, end: number): number;
   numberedBind(head: number, detail: number, numbers: number, count: number, series: number): void;
   numberedPrepare(
     series: number,

@@ -24,6 +24,7 @@ const SECTION = 4;
 /** Bytes of a plain sample in a request, at least. */
 const LEAST_SAMPLE_BYTES = 13;
 const MOST_ROW_BYTES = 23;
+const MOST_START_BYTES = 15;
 
 /** What the kernel found: (number, section) of each entry of a request. Valid until the next `find`. */
 export type FoundSeries = {
@@ -42,6 +43,8 @@ export type NumberedRows = {
   baseTime: bigint;
   /** The rows, in the kernel's memory until the next call. */
   bytes: Uint8Array;
+  /** Start timestamps of rows that have one, as long as `bytes`. */
+  starts: Uint8Array;
   /** The entry of each row. */
   order: Uint32Array;
   /** Entries that need their labels, or more than rows can tell. */
@@ -81,6 +84,7 @@ const areas = {
   found: { at: 0, size: 0 },
   chosen: { at: 0, size: 0 },
   rows: { at: 0, size: 0 },
+  starts: { at: 0, size: 0 },
   order: { at: 0, size: 0 },
   rest: { at: 0, size: 0 },
   hash: { at: 0, size: 0 },
@@ -165,18 +169,22 @@ export class SeriesRefs {
    * The samples of entries as rows.
    *
    * @param chosen Indexes of entries; null for all.
+   * @param startTimes Whether start timestamps are to be written; they are left out otherwise.
    */
   rows(
     request: WriteRequestBuffer,
     found: FoundSeries,
     chosen: Uint32Array | null,
     registered: RegisteredSeries,
+    startTimes: boolean,
   ): NumberedRows {
     const k = this.#kernel;
     const entries = chosen === null ? request.count : chosen.length;
     const most = Math.ceil(request.bodyLength / LEAST_SAMPLE_BYTES) + 1;
     const registeredAt = registered.ensure(this.count);
     const to = room(k, areas.rows, most * MOST_ROW_BYTES + 64);
+    const starts = startTimes ? room(k, areas.starts, most * MOST_START_BYTES + 64) : 0;
+    k.exports.refsStartsInto(starts);
     const order = room(k, areas.order, most * 4);
     const rest = room(k, areas.rest, entries * 4 + 4);
     let chosenAt = 0;
@@ -199,6 +207,7 @@ export class SeriesRefs {
       rows,
       baseTime: k.exports.refsBaseTime(),
       bytes: k.bytes.subarray(to, k.exports.refsRowsEnd() >>> 0),
+      starts: k.bytes.subarray(starts, k.exports.refsStartsEnd() >>> 0),
       order: k.words.slice(order >>> 2, (order >>> 2) + rows),
       rest: k.words.slice(rest >>> 2, (rest >>> 2) + k.exports.refsRest()),
     };

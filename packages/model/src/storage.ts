@@ -55,6 +55,11 @@ export type ChunkSelect = {
   skipChunks: boolean;
   /** Stop after this many series; 0 for no limit. */
   limit: number;
+  /**
+   * Whether chunks are wanted with the start timestamps that there are, which StoreAPI has no numbers for. Who is not
+   * asked may leave them in.
+   */
+  startTimes?: boolean;
   signal: AbortSignal;
 };
 

@@ -213,7 +213,7 @@ test("mutated records are answered, or end their call as the caller's fault", as
   const time = BigInt(Date.now());
   // Two rows: numbers 0 and 1 at the base time, values 1.
   const row = [0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
-  const write = (tenant: string, request: Uint8Array, numbers: number[]) =>
+  const write = (tenant: string, request: Uint8Array, numbers: number[], starts: number[] = []) =>
     Buffer.concat([
       ...encodeWriteHead({
         sequence: 1,
@@ -223,6 +223,7 @@ test("mutated records are answered, or end their call as the caller's fault", as
         numbers: Uint32Array.from(numbers),
         rowCount: 2,
         baseTime: time,
+        starts: Uint8Array.from(starts),
       }),
       Buffer.from([...row, ...row]),
     ]);
@@ -230,6 +231,7 @@ test("mutated records are answered, or end their call as the caller's fault", as
   const messages = [
     write("t-3", some, []),
     write("", new Uint8Array(0), []),
+    write("", new Uint8Array(0), [], [0, 2, 0, 0]),
     write("t-3", new Uint8Array(0), []),
     Buffer.from(encodeForget(1)),
   ];

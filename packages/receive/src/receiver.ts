@@ -229,6 +229,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
     spread = new MetadataSpread({ peers, owners, log, now });
   }
   const metadata = new MetadataStore(tenants, spread);
+  const { startTimes = false } = options.tenants.tsdb;
   const common = { tenants, writer, defaultTenant, metrics, notReady };
   const http = {
     ...common,
@@ -249,7 +250,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
       ...remoteWriteMethods(common),
       ...elector?.grpcMethods,
       ...metadata.grpcMethods(notReady),
-      ...(tenants === null ? {} : recordMethods({ tenants, notReady })),
+      ...(tenants === null ? {} : recordMethods({ tenants, notReady, startTimes })),
       ...storeMethods({
         componentType: "receive",
         sources: () => (tenants === null ? [] : storeSources(tenants)),

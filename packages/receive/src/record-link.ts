@@ -12,6 +12,7 @@ import {
   RECORDS_VERSION,
   type RecordAnswer,
   SHIP_RECORDS,
+  STARTED_RECORDS_VERSION,
 } from "./record-message.ts";
 import type { Shipment } from "./shipment.ts";
 
@@ -30,6 +31,7 @@ export class RecordLink {
   readonly #slots = new Map<number, Slot>();
   #sequence = 0;
   #isOpen = false;
+  #keepsStartTimes = false;
   #leaving = false;
 
   /**
@@ -56,6 +58,11 @@ export class RecordLink {
   /** Whether the receiver has said that it takes records, and still does. */
   get isOpen(): boolean {
     return this.#isOpen && !this.#leaving;
+  }
+
+  /** Whether the receiver has said that it keeps start timestamps. */
+  get keepsStartTimes(): boolean {
+    return this.#keepsStartTimes;
   }
 
   /** What the receiver knows of a slot. */
@@ -89,6 +96,7 @@ export class RecordLink {
         numbers: shipment.numbers,
         rowCount: shipment.rowCount,
         baseTime: shipment.baseTime,
+        starts: shipment.starts,
       });
       slot.named = true;
       this.#call.write([...head, shipment.rows]);
@@ -129,6 +137,7 @@ export class RecordLink {
     const answer = decodeAnswer(message);
     if ("kind" in answer) {
       if (answer.version >= RECORDS_VERSION) this.#isOpen = true;
+      this.#keepsStartTimes = answer.version >= STARTED_RECORDS_VERSION;
       return;
     }
     const waiting = this.#waiting.get(answer.sequence);

@@ -6,6 +6,8 @@
  *              uvarint n, n bytes TimeSeries fields of a prometheus.WriteRequest,
  *              uvarint k, k times uvarint number to bind + 1 or 0 (k is 0 or the number of these series),
  *              uvarint rows, i64 little-endian base time in ms, the rows
+ *     started  03, as a write, but before the rows: uvarint n, n bytes start timestamps
+ *     start    varint row - last row - 1, varint start timestamp - last one; of the rows that have one
  *     row      varint number - last number - 1, varint time - last time, f64 little-endian value
  *     forget   02, uvarint slot
  *
@@ -13,6 +15,8 @@
  *     answer   01, uvarint sequence, uvarint gRPC code; with code 0:
  *              uvarint n, n times (uvarint index, cause, refused samples), uvarint m, m times uvarint row
  *              else UTF-8 text to the end
+ *
+ * A receiver of version 2 keeps start timestamps; to others they are not sent beside rows.
  *
  * A slot is a sender's table of one tenant's numbers. An index counts the series of the WriteRequest, then the rows.
  * Rows in the answer name no series that the receiver knows: nothing of them was stored, they come again with labels.
@@ -23,9 +27,12 @@ import type { SeriesCauses } from "./verdicts.ts";
 
 export const SHIP_RECORDS = "/torus.Replication/ShipRecords";
 export const RECORDS_VERSION = 1;
+/** Of a receiver that keeps start timestamps. */
+export const STARTED_RECORDS_VERSION = 2;
 
 const WRITE = 1;
 const FORGET = 2;
+const STARTED_WRITE = 3;
 const HELLO = 0;
 const ANSWER = 1;
 
@@ -49,6 +56,8 @@ export type RecordWrite = {
   numbers: Uint32Array;
   rowCount: number;
   baseTime: bigint;
+  /** Start timestamps of rows; empty for none. */
+  starts: Uint8Array;
   rows: Uint8Array;
 };
 
@@ -64,7 +73,8 @@ export type RecordAnswer = {
 /** All of a write before its rows. */
 export function encodeWriteHead(write: Omit<RecordWrite, "kind" | "rows">): Uint8Array[] {
   const tenant = Buffer.from(write.tenant);
-  const head: number[] = [WRITE];
+  const isStarted = write.starts.length > 0;
+  const head: number[] = [isStarted ? STARTED_WRITE : WRITE];
   pushVarint(head, write.sequence);
   pushVarint(head, write.slot);
   pushVarint(head, tenant.length);
@@ -76,8 +86,16 @@ export function encodeWriteHead(write: Omit<RecordWrite, "kind" | "rows">): Uint
   pushVarint(tail, write.rowCount);
   const base = Buffer.alloc(8);
   base.writeBigInt64LE(write.baseTime);
-  if (write.request.length === 0) return [Buffer.from([...head, ...tail, ...base])];
-  return [Uint8Array.from(head), write.request, Buffer.concat([Uint8Array.from(tail), base])];
+  const parts: Uint8Array[] =
+    write.request.length === 0
+      ? [Buffer.from([...head, ...tail, ...base])]
+      : [Uint8Array.from(head), write.request, Buffer.concat([Uint8Array.from(tail), base])];
+  if (isStarted) {
+    const length: number[] = [];
+    pushVarint(length, write.starts.length);
+    parts.push(Uint8Array.from(length), write.starts);
+  }
+  return parts;
 }
 
 export function encodeForget(slot: number): Uint8Array {
@@ -98,7 +116,7 @@ export function decodeRecord(message: Uint8Array): RecordWrite | { kind: "forget
     const slot = reader.varint();
     return { kind: "forget", slot };
   }
-  if (kind !== WRITE) throw new RecordMalformedError(0);
+  if (kind !== WRITE && kind !== STARTED_WRITE) throw new RecordMalformedError(0);
   const sequence = reader.varint();
   const slot = reader.varint();
   const tenant = Buffer.from(reader.bytes(reader.varint())).toString("utf8");
@@ -106,6 +124,7 @@ export function decodeRecord(message: Uint8Array): RecordWrite | { kind: "forget
   const numbers = reader.varints(reader.varint());
   const rowCount = reader.varint();
   const base = Buffer.from(reader.bytes(8)).readBigInt64LE();
+  const starts = reader.bytes(kind === STARTED_WRITE ? reader.varint() : 0);
   const rows = reader.rest();
   return {
     kind: "write",
@@ -116,12 +135,13 @@ export function decodeRecord(message: Uint8Array): RecordWrite | { kind: "forget
     numbers,
     rowCount,
     baseTime: base,
+    starts,
     rows,
   };
 }
 
-export function encodeHello(): Uint8Array {
-  return Uint8Array.of(HELLO, RECORDS_VERSION);
+export function encodeHello(startTimes: boolean): Uint8Array {
+  return Uint8Array.of(HELLO, startTimes ? STARTED_RECORDS_VERSION : RECORDS_VERSION);
 }
 
 export function encodeAnswer(answer: RecordAnswer): Uint8Array {

@@ -22,6 +22,8 @@ export type RecordServiceOptions = {
   tenants: Tenants;
   /** Why nothing is taken now; undefined when ready. */
   notReady: () => string | undefined;
+  /** Whether start timestamps are kept. */
+  startTimes: boolean;
 };
 
 /** Tables of one sender at a time: one for each of its tenants, and some that it is about to forget. */
@@ -40,7 +42,7 @@ async function* serve(
   requests: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
   const slots = new Map<number, Slot>();
-  yield encodeHello();
+  yield encodeHello(options.startTimes);
   try {
     for await (const message of requests) {
       const record = decodeRecord(message);
@@ -116,7 +118,12 @@ function store(
       series.bind(request, write.numbers);
     });
   }
-  const { refused, unknown } = series.append(write.rows, write.rowCount, write.baseTime);
+  const { refused, unknown } = series.append(
+    write.rows,
+    write.rowCount,
+    write.baseTime,
+    write.starts,
+  );
   for (const [row, verdict] of refused) {
     const cause = causeOfVerdict(verdict);
     if (cause !== Cause.STORED) failed.push([labelled + row, cause, 1]);

@@ -6,8 +6,8 @@
  *     TimeSeries { uint32 labels_refs = 1, Sample = 2, Histogram = 3, Exemplar = 4, Metadata = 5 }
  *     1.0:       { Label labels = 1, Sample = 2, Exemplar = 3, Histogram = 4 }
  *
- * Sample and Histogram have the same fields in both; 2.0's start timestamps have numbers of their own, which readers
- * of 1.0 skip. Metadata { type = 1, help_ref = 3, unit_ref = 4 } is given beside the body.
+ * Sample and Histogram have the same fields in both; 2.0's start timestamps have numbers of their own (3 and 17), which
+ * a torus head may keep and other readers of 1.0 skip. Metadata { type = 1, help_ref = 3, unit_ref = 4 } is given beside the body.
  */
 
 import { BodyTooLargeError } from "@torus/kernels";

@@ -28,11 +28,17 @@ export type Shipment = {
   readonly numbers: Uint32Array;
   readonly rowCount: number;
   readonly baseTime: bigint;
+  /** Start timestamps of the rows that have one; empty for none. */
+  readonly starts: Uint8Array;
   readonly rows: Uint8Array;
   readonly bytes: number;
 };
 
-/** Makes the shipment of `chosen`, whose memory is its own, and notes as registered what it registers. */
+/**
+ * Makes the shipment of `chosen`, whose memory is its own, and notes as registered what it registers.
+ *
+ * @param startTimes Whether the receiver keeps start timestamps.
+ */
 export function makeShipment(
   request: WriteRequestBuffer,
   found: FoundSeries,
@@ -40,9 +46,10 @@ export function makeShipment(
   registered: RegisteredSeries,
   series: TenantSeries,
   tenant: Uint8Array,
+  startTimes: boolean,
 ): Shipment {
   const all = chosen.length === request.count;
-  const numbered = series.refs.rows(request, found, all ? null : chosen, registered);
+  const numbered = series.refs.rows(request, found, all ? null : chosen, registered, startTimes);
   const { rest, order } = numbered;
   const numbers = new Uint32Array(rest.length);
   for (let i = 0; i < rest.length; i++) {
@@ -54,6 +61,7 @@ export function makeShipment(
   const labels = rest.length === 0 ? NOTHING : seriesFields(request, rest, NOTHING);
   const rows = Buffer.allocUnsafe(numbered.bytes.length);
   rows.set(numbered.bytes);
+  const starts = numbered.starts.length === 0 ? NOTHING : numbered.starts.slice();
   let entries = order;
   if (rest.length > 0) {
     entries = new Uint32Array(rest.length + order.length);
@@ -69,8 +77,9 @@ export function makeShipment(
     numbers,
     rowCount: numbered.rows,
     baseTime: numbered.baseTime,
+    starts,
     rows,
-    bytes: labels.length + rows.length,
+    bytes: labels.length + starts.length + rows.length,
   };
 }
 
@@ -94,15 +103,22 @@ export function asWriteRequest(shipment: Shipment, rows: readonly number[] | nul
   const wanted = rows === null ? null : new Set(rows);
   const parts: Uint8Array[] = rows === null ? [shipment.request] : [];
   const { refs } = shipment.series;
+  const startTimes = startTimesOf(shipment);
   eachRow(shipment, (row, number, time, value) => {
     if (wanted !== null && !wanted.has(row)) return;
     const labels = refs.labels(number);
     const at = varint(BigInt.asUintN(64, time));
+    const startTime = startTimes.get(row);
+    const start =
+      startTime === undefined
+        ? NOTHING
+        : Buffer.concat([Buffer.of(0x18), varint(BigInt.asUintN(64, startTime))]);
     const sample = Buffer.concat([
-      Buffer.of(0x12, 10 + at.length, 0x09),
+      Buffer.of(0x12, 10 + at.length + start.length, 0x09),
       value,
       Buffer.of(0x10),
       at,
+      start,
     ]);
     const length = varint(BigInt(labels.length + sample.length));
     parts.push(Buffer.concat([Buffer.of(0x0a), length, labels, sample]));
@@ -115,22 +131,47 @@ function eachRow(
   { rows, rowCount, baseTime }: Shipment,
   visit: (row: number, number: number, time: bigint, value: Uint8Array) => void,
 ): void {
-  let at = 0;
-  const zigzag = (): bigint => {
-    let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
-      const byte = rows[at++] as number;
-      value |= BigInt(byte & 0x7f) << shift;
-      if (byte < 0x80) return (value >> 1n) ^ -(value & 1n);
-    }
-  };
+  const reader = new OwnVarints(rows);
   let number = -1;
   let time = baseTime;
   for (let row = 0; row < rowCount; row++) {
-    number += 1 + Number(zigzag());
-    time = BigInt.asIntN(64, time + zigzag());
-    visit(row, number, time, rows.subarray(at, at + 8));
-    at += 8;
+    number += 1 + Number(reader.zigzag());
+    time = BigInt.asIntN(64, time + reader.zigzag());
+    visit(row, number, time, rows.subarray(reader.at, reader.at + 8));
+    reader.at += 8;
+  }
+}
+
+/** By row. */
+function startTimesOf({ starts }: Shipment): Map<number, bigint> {
+  const out = new Map<number, bigint>();
+  const reader = new OwnVarints(starts);
+  let row = -1;
+  let startTime = 0n;
+  while (reader.at < starts.length) {
+    row += 1 + Number(reader.zigzag());
+    startTime += reader.zigzag();
+    out.set(row, startTime);
+  }
+  return out;
+}
+
+/** What this node has written itself. */
+class OwnVarints {
+  at = 0;
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  zigzag(): bigint {
+    let value = 0n;
+    for (let shift = 0n; ; shift += 7n) {
+      const byte = this.#bytes[this.at++] as number;
+      value |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) return (value >> 1n) ^ -(value & 1n);
+    }
   }
 }
 

@@ -226,7 +226,15 @@ export class Writer {
     const link = peer.records();
     if (link !== undefined) {
       const registered = link.registered(series.slot);
-      const shipment = makeShipment(request, found, chosen, registered, series, tenant.bytes);
+      const shipment = makeShipment(
+        request,
+        found,
+        chosen,
+        registered,
+        series,
+        tenant.bytes,
+        link.keepsStartTimes,
+      );
       const { entries } = shipment;
       const hints = () => [{ message: asWriteRequest(shipment, null), entries }];
       series.hold();

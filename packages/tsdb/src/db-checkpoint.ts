@@ -2,7 +2,7 @@
  * Checkpoints of the log (Prometheus, tsdb/docs/format/wal.md): what is still needed of its oldest segments, rewritten into
  * `wal/checkpoint.NNNNNNNN/`, where NNNNNNNN is the last segment covered; then those segments are deleted.
  *
- * Kept are series that are still needed, samples, native histograms and exemplars not before `mint`, and deletions that
+ * Kept are series that are still needed, samples of all kinds and exemplars not before `mint`, and deletions that
  * reach it; records of types that we do not know are kept whole. Metadata is logged anew behind the checkpoint.
  */
 
@@ -134,7 +134,7 @@ function keepOfRecord(
   return keepOthersOf(record, mint);
 }
 
-/** Native histograms, exemplars and deletions: they are few beside the floats. */
+/** Native histograms, samples with start timestamps, exemplars and deletions. */
 function keepOthersOf(bytes: Uint8Array, mint: number): Uint8Array | null {
   let record: LogRecord | null;
   try {
@@ -154,7 +154,12 @@ function keepOthersOf(bytes: Uint8Array, mint: number): Uint8Array | null {
     const exemplars = record.exemplars.filter(isNew);
     return exemplars.length === 0 ? null : encodeRecord({ ...record, exemplars });
   }
-  if (record.type === 7 || record.type === 8 || record.type === 9 || record.type === 10) {
+  if (record.type === 2 || record.type === 11) {
+    const samples = record.samples.filter(isNew);
+    return samples.length === 0 ? null : encodeRecord({ ...record, samples });
+  }
+  const { type } = record;
+  if (type === 7 || type === 8 || type === 9 || type === 10 || type === 12 || type === 13) {
     const samples = record.samples.filter(isNew);
     return samples.length === 0 ? null : encodeRecord({ ...record, samples });
   }

@@ -83,7 +83,7 @@ export class BlockCutter {
       const block = { minTime, maxTime, hints: ["from-out-of-order"], now: this.#options.now() };
       const written = await this.#writeSealed(block, (lateRefs) => {
         const series = Uint32Array.from(lateRefs, (ref) => this.#head.addressOf(ref));
-        return { series, newest: new Uint32Array(series.length) };
+        return { series, newest: new Uint32Array(series.length), starts: null };
       });
       if (written !== null) this.#blocks.add(written);
       late.dropSealed();
@@ -104,7 +104,7 @@ export class BlockCutter {
   ): Promise<HeldBlock | null> {
     const { late } = this.#head;
     try {
-      const { series, newest } = await closed(new Set(late.sealedRefs()));
+      const { series, newest, starts } = await closed(new Set(late.sealedRefs()));
       if (series.length === 0) return null;
       const lateChunks = new Map<number, readonly Chunk[]>();
       for (const [ref, chunks] of late.sealedChunks()) {
@@ -113,7 +113,7 @@ export class BlockCutter {
       }
       const { memory } = this.#head;
       const { dir } = this.#options;
-      const input = { dir, memory, series, newest, late: lateChunks, block };
+      const input = { dir, memory, series, newest, starts, late: lateChunks, block };
       const meta = await runInBackground("cut", input);
       return meta === null ? null : this.#blocks.openWritten(meta);
     } catch (error) {

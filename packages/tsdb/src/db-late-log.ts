@@ -38,7 +38,8 @@ export class LateLog implements RecordLog {
         const to = Math.min(from + RECORD_SAMPLES, samples.count);
         const part: LoggedSample[] = [];
         for (let i = from; i < to; i++) {
-          part.push({ ref, time: samples.times[i] as number, value: samples.value(i) });
+          const startTime = samples.startTimes?.[i] ?? 0;
+          part.push({ ref, time: samples.times[i] as number, startTime, value: samples.value(i) });
         }
         writer.log(sampleRecords(part).map(encodeRecord));
       }

@@ -3,7 +3,8 @@
  * segment NNNNNNNN of the write-ahead log is the first that a start has to read behind it.
  *
  *   81 {"version", "chunkRangeMs", "nextRef"}                       first
- *   82 series (head/dump.ts)    4, 6 to 10 as in the write-ahead log, of series that stand before
+ *   82 series (head/dump.ts)    4, 6 to 10, 12, 13 as in the write-ahead log, of series that stand before
+ *   84 start timestamps of these (head/start-runs.ts), as a record of type 11 behind its first byte
  *   83 {"series", "aliases": [[ref, its ref now]], "removed": [[ref, segment]]}   last
  *
  * The write-ahead log keeps all that it would without: a snapshot that is damaged, unfinished, of other options or not of
@@ -25,7 +26,7 @@ import { listSegments, sizeOfSegments } from "./wlog/segment.ts";
 const NAME = /^head_snapshot\.(\d{8,})$/;
 const UNFINISHED = /^head_snapshot\.\d{8,}\.tmp$/;
 const VERSION = 1;
-export const SnapshotRecord = { BEGIN: 0x81, SERIES: 0x82, END: 0x83 } as const;
+export const SnapshotRecord = { BEGIN: 0x81, SERIES: 0x82, END: 0x83, STARTS: 0x84 } as const;
 
 type Begin = { version: number; chunkRangeMs: number; nextRef: number };
 type End = {
@@ -76,6 +77,9 @@ export async function writeSnapshot(
       const { at, length, records } = dumped;
       return part({ kernel: { type: SnapshotRecord.SERIES, at, length }, records });
     });
+    for (const record of head.starts?.records() ?? []) {
+      await part({ records: [Buffer.concat([Uint8Array.of(SnapshotRecord.STARTS), record])] });
+    }
     const end: End = { series, aliases: [...source.aliases], removed: [...source.removed] };
     await part({ records: [...source.records, jsonRecord(SnapshotRecord.END, end)] });
     files.rename(unfinished, path.join(dir, name));
@@ -130,6 +134,7 @@ export function restoreSnapshot(
       if (range !== chunkRangeMs) throw new Error(`its blocks are of ${range} ms`);
       replay.reserveRefs(nextRef);
     } else if (type === SnapshotRecord.SERIES) replay.dumped(record.subarray(1));
+    else if (type === SnapshotRecord.STARTS) replay.startRuns(record.subarray(1));
     else if (type === SnapshotRecord.END) end = parsed<End>(record);
     else replay.record(record);
   };

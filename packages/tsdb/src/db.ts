@@ -54,6 +54,8 @@ export type TsdbOptions = {
   maxExemplars: number;
   /** Bytes of log behind a snapshot of the head from which another is written; 0 for no snapshots. */
   snapshotBytes: number;
+  /** Whether start timestamps are kept; they are not when it is left out. */
+  startTimes?: boolean;
   now: () => number;
   log: LogLine;
 };

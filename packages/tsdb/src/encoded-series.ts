@@ -75,7 +75,7 @@ class BlockCursor implements Cursor {
       windows.find(places.ref(i), places.isVerified(i));
       places.setVerified(i);
       const { encoding, bytes, offset, length } = windows;
-      if (encoding > ChunkEncoding.FLOAT_HISTOGRAM) return null;
+      if (encoding > ChunkEncoding.FLOAT_HISTOGRAM && this.#select.startTimes !== true) return null;
       fields.append(minTime, maxTime, encoding - 1, bytes, offset, length);
     }
     return last;
@@ -126,7 +126,7 @@ class HeadCursor implements Cursor {
   }
 
   chunks(): Chunk[] {
-    return this.#mark.chunks(this.#index).map(this.#mark.copy);
+    return this.#mark.copies(this.#index, this.#mark.chunks(this.#index));
   }
 
   advance(): void {
@@ -213,7 +213,7 @@ export async function* encodedSeries(
 
 function* batches(
   cursors: readonly Cursor[],
-  { limit }: ChunkSelect,
+  { limit, startTimes = false }: ChunkSelect,
 ): Generator<readonly EncodedSeries[]> {
   const fields = new ChunkFields();
   let batch: { labels: Labels; end: number }[] = [];
@@ -226,7 +226,7 @@ function* batches(
       const before = fields.length;
       if (!writeAll(same, fields)) {
         fields.cut(before);
-        writeSorted(same, fields);
+        writeSorted(same, fields, startTimes);
       }
       for (const cursor of same) cursor.advance();
       if (fields.length === before) continue;
@@ -269,11 +269,11 @@ function writeAll(cursors: readonly Cursor[], fields: ChunkFields): boolean {
   return true;
 }
 
-function writeSorted(cursors: readonly Cursor[], fields: ChunkFields): void {
+function writeSorted(cursors: readonly Cursor[], fields: ChunkFields, startTimes: boolean): void {
   const chunks = cursors.flatMap((cursor) => cursor.chunks());
   chunks.sort((a, b) => a.minTime - b.minTime || a.maxTime - b.maxTime);
   for (const chunk of chunks) {
-    const { minTime, maxTime, encoding, data } = withoutStartTimes(chunk);
+    const { minTime, maxTime, encoding, data } = startTimes ? chunk : withoutStartTimes(chunk);
     fields.appendBytes(minTime, maxTime, encoding - 1, data);
   }
 }

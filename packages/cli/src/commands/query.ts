@@ -1,7 +1,6 @@
 /** `torus query`: Prometheus' HTTP API over the StoreAPI of many endpoints, replicas made one. */
 
 import type { Matcher } from "@torus/model";
-import type { EngineFeature } from "@torus/promql";
 import {
   ENGINE_FEATURES,
   EndpointAddressError,
@@ -13,7 +12,7 @@ import {
   systemDns,
   WorkerPool,
 } from "@torus/query";
-import { ConfigError, errorText, type Logger, readConfig, watchConfig } from "@torus/server";
+import { ConfigError, errorText, readConfig, watchConfig } from "@torus/server";
 import {
   type ClientTls,
   type Endpoint,
@@ -26,6 +25,7 @@ import {
 } from "@torus/store";
 import { defineCommand, UsageError } from "../command.ts";
 import { commonFlags, runComponent } from "../component.ts";
+import { enabledFeatures } from "../features.ts";
 import { flag, flagGroup } from "../flags.ts";
 
 export const query = defineCommand({
@@ -184,7 +184,7 @@ export const query = defineCommand({
       source.start(config["store.sd-dns-interval"]);
       const maxConcurrent = config["query.max-concurrent"];
       if (maxConcurrent < 1) throw new UsageError("--query.max-concurrent must be at least 1");
-      const features = enabledFeatures(config["enable-feature"], log);
+      const features = enabledFeatures(ENGINE_FEATURES, config["enable-feature"], log);
       const pool = new WorkerPool({
         settings: {
           ringReplicaLabels: config["query.ring-replica-label"],
@@ -284,17 +284,6 @@ function specsOf(
   ];
   for (const { address } of all) parseEndpointAddress(address);
   return all;
-}
-
-/** Names that nothing here has are told and left out, as Prometheus does. */
-function enabledFeatures(given: readonly string[], log: Logger): EngineFeature[] {
-  const names = given.flatMap((text) => text.split(",")).filter((name) => name !== "");
-  for (const name of names) {
-    if (!ENGINE_FEATURES.some((feature) => feature === name)) {
-      log.warn("unknown option for --enable-feature", { option: name });
-    }
-  }
-  return ENGINE_FEATURES.filter((feature) => names.includes(feature));
 }
 
 /** Those that pass one of the selectors on `__address__`; all when there are none. */

@@ -15,8 +15,12 @@ import {
 import { createShipperMetrics } from "@torus/uploader";
 import { defineCommand, UsageError } from "../command.ts";
 import { type ComponentContext, commonFlags, runComponent } from "../component.ts";
+import { enabledFeatures } from "../features.ts";
 import { type Config, flag, flagGroup } from "../flags.ts";
 import { objstoreFlags, openConfiguredBucket } from "../objstore-flags.ts";
+
+/** What `--enable-feature` may name here. */
+const FEATURES = ["st-storage"] as const;
 
 const receiveFlags = {
   ...commonFlags,
@@ -212,6 +216,10 @@ const receiveFlags = {
     "tsdb.max-exemplars": flag.integer("The most exemplars of a tenant in memory; 0 for none.", {
       default: "0",
     }),
+    "enable-feature": flag.strings(
+      `Experimental parts, as Prometheus names them: ${FEATURES.join(", ")} (start timestamps are kept); repeatable, or with commas.`,
+      { placeholder: "NAME" },
+    ),
     "tsdb.wal-compression": flag.boolean("Compress the write-ahead log.", { default: true }),
     "tsdb.memory-snapshot-on-shutdown": flag.boolean(
       "Write snapshots of what is in memory, at a stop and as the log grows, which make a start short.",
@@ -260,6 +268,7 @@ export const receive = defineCommand({
       const writeGuard = guardOfWritePort(config, context);
       const bucket = await openConfiguredBucket(config, metrics);
       if (bucket !== undefined) lifecycle.add("bucket", { stop: () => bucket.close() });
+      const features = enabledFeatures(FEATURES, config["enable-feature"], log);
       const maxRequestBytes = config["receive.max-request-size"];
       setWriteBufferLimit(maxRequestBytes * KERNEL_BYTES_PER_REQUEST);
       const blockDurationMs = config["tsdb.block-duration"];
@@ -299,6 +308,7 @@ export const receive = defineCommand({
             outOfOrderWindowMs: config["tsdb.out-of-order.time-window"],
             maxExemplars: config["tsdb.max-exemplars"],
             snapshotBytes: config["tsdb.memory-snapshot-on-shutdown"] ? SNAPSHOT_BYTES : 0,
+            startTimes: features.includes("st-storage"),
             maxBytes: config["tsdb.max-retention-bytes"],
             walCompression: config["tsdb.wal-compression"] ? "snappy" : "none",
           },

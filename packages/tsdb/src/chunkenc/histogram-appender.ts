@@ -34,7 +34,7 @@ export type FinishedHistogramChunk = {
   data: Uint8Array;
 };
 
-/** A chunk as it is at one moment, whatever is appended to it later; encodings 2 and 3 only. */
+/** A chunk as it is at one moment, whatever is appended to it later. */
 export type HistogramChunkMark = {
   writer: HistogramChunkWriter;
   header: number;
@@ -217,7 +217,9 @@ export class HistogramAppender {
 export function markedChunk({ writer, header, count }: HistogramChunkMark): Uint8Array {
   const data = writer.bytes(header);
   // A reader decodes as many samples as the count says; bits behind them are another append's.
-  data[0] = count >>> 8;
+  // The encodings with start timestamps have the counter reset header in the count's top bits.
+  const top = writer.hasStartTimes ? (data[0] as number) & 0xc0 : 0;
+  data[0] = top | (count >>> 8);
   data[1] = count & 0xff;
   return data;
 }

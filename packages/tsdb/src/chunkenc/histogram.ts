@@ -169,6 +169,10 @@ export class HistogramChunkWriter {
     return bytes;
   }
 
+  get hasStartTimes(): boolean {
+    return this.#startTimes !== null;
+  }
+
   get sizeBytes(): number {
     return this.#out.written.length;
   }

@@ -16,8 +16,10 @@ import { type Chunk, ChunkEncoding, newUlid } from "@torus/model";
 import type { TsdbBlockMeta } from "../block/meta.ts";
 import { blockMeta, type NewBlock, publishBlock, sampleCount } from "../block/write-block.ts";
 import { isHistogramEncoding } from "../chunkenc/chunk-samples.ts";
+import { withStartTimes } from "../chunkenc/with-start-times.ts";
 import { mergeChunks } from "../compact/compact.ts";
 import { files, removeUnfinished } from "../files.ts";
+import type { StartColumns } from "../head/start-runs.ts";
 import { ChunkStream } from "./chunk-stream.ts";
 import { IndexStream } from "./index-stream.ts";
 import { seriesRows } from "./series-rows.ts";
@@ -31,6 +33,8 @@ export type CutInput = {
   series: Uint32Array;
   /** The newest closed chunk of each, 0 for none. */
   newest: Uint32Array;
+  /** Start timestamps of their floats in the range; null when none has any. */
+  starts: StartColumns | null;
   /** Chunks of late samples by address of their series; they may overlap the others. */
   late: ReadonlyMap<number, readonly Chunk[]>;
   block: NewBlock;
@@ -44,7 +48,7 @@ const ENCODED_DATA = 32;
 
 /** @returns The block's meta; null, and nothing is written, when there is no series. */
 export function cutBlock(input: CutInput): TsdbBlockMeta | null {
-  const { dir, memory, series, newest, late, block } = input;
+  const { dir, memory, series, newest, starts, late, block } = input;
   if (series.length === 0) return null;
   const ulid = newUlid(block.now);
   const temporary = path.join(dir, `${ulid}.tmp-for-creation`);
@@ -66,8 +70,12 @@ export function cutBlock(input: CutInput): TsdbBlockMeta | null {
     for (const i of rows.order) {
       const address = series[i] as number;
       range.read(newest[i] as number);
-      const more = late.get(address);
-      const merged = more === undefined ? null : mergeChunks([...range.copies(), ...more]);
+      const more = late.get(address) ?? [];
+      const runs = runsOf(starts, i);
+      const merged =
+        more.length === 0 && runs === null
+          ? null
+          : mergeChunks([...range.copies().map((chunk) => withStartTimes(chunk, runs)), ...more]);
       const n = merged === null ? range.count : merged.length;
       if (n > refs.length) {
         times = new Float64Array(n * 4);
@@ -106,6 +114,13 @@ export function cutBlock(input: CutInput): TsdbBlockMeta | null {
     removeUnfinished(temporary);
     throw error;
   }
+}
+
+function runsOf(starts: StartColumns | null, series: number): Float64Array | null {
+  if (starts === null) return null;
+  const from = series === 0 ? 0 : (starts.ends[series - 1] as number);
+  const end = starts.ends[series] as number;
+  return from === end ? null : starts.runs.subarray(from, end);
 }
 
 /** The chunks of one series that lie in [mint, end), oldest first. */

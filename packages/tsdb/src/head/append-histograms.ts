@@ -16,6 +16,7 @@ import { histogramError } from "./histogram-check.ts";
 import { sameHistogram } from "./same-histogram.ts";
 import { type LoggedSample, type SampleValue, sampleRecords } from "./sample-records.ts";
 import { hasSample, lastBits, lastTime } from "./series-memory.ts";
+import { knownStart } from "./start-runs.ts";
 import { appendAreas, DEFERRED_ROW_BYTES, type HeadState } from "./state.ts";
 import { readWireSamples, type WireHistogram } from "./wire-samples.ts";
 
@@ -75,8 +76,9 @@ export class DeferredEntries {
         continue;
       }
       this.#series.add(series);
-      for (const { time, value } of floats) {
-        this.#count(index, this.#judge(series, index, time, value, bounds), false);
+      for (const { time, startTime, value } of floats) {
+        const start = this.#kept(startTime);
+        this.#count(index, this.#judge(series, index, time, start, value, bounds), false);
       }
       for (const sample of histograms) {
         this.#count(index, this.#judgeHistogram(series, index, sample, bounds), true);
@@ -93,10 +95,11 @@ export class DeferredEntries {
   commit(): void {
     const state = this.#state;
     const { histograms, kernel: k } = state;
-    for (const { series, time, value } of this.accepted) {
-      if (typeof value !== "bigint") histograms.append(series, time, value);
+    for (const { series, time, startTime, value } of this.accepted) {
+      if (typeof value !== "bigint") histograms.append(series, time, value, startTime);
       else {
         histograms.end(series);
+        state.starts?.note(series, time, startTime);
         const low = Number(value & 0xffffffffn);
         k.exports.headAppendOne(state.address, series, time, low, Number(value >> 32n));
       }
@@ -113,7 +116,7 @@ export class DeferredEntries {
   #judgeHistogram(
     series: number,
     index: number,
-    { time, histogram: given, malformed }: WireHistogram,
+    { time, startTime, histogram: given, malformed }: WireHistogram,
     bounds: Bounds,
   ): Verdict | null {
     const histogram = malformed ? given : inCoarserSchema(given);
@@ -122,7 +125,11 @@ export class DeferredEntries {
       this.#counts.invalid ||= wrong;
       return Verdict.INVALID_HISTOGRAM;
     }
-    return this.#judge(series, index, time, histogram, bounds);
+    return this.#judge(series, index, time, this.#kept(startTime), histogram, bounds);
+  }
+
+  #kept(startTime: number): number {
+    return this.#state.starts === null ? 0 : knownStart(startTime);
   }
 
   /** Null for a late sample inside the window. */
@@ -130,6 +137,7 @@ export class DeferredEntries {
     series: number,
     index: number,
     time: number,
+    startTime: number,
     given: SampleValue,
     bounds: Bounds,
   ): Verdict | null {
@@ -150,12 +158,12 @@ export class DeferredEntries {
     }
     if (!late) {
       const ref = this.#state.refOf(series);
-      this.accepted.push({ series, ref, time, value });
+      this.accepted.push({ series, ref, time, startTime, value });
       this.#last.set(series, { time, value });
       return Verdict.ACCEPTED;
     }
     if (time < lateFrom) return time < minValid ? Verdict.TOO_OLD : Verdict.OUT_OF_ORDER;
-    this.late.push({ series, index, time, value });
+    this.late.push({ series, index, time, startTime, value });
     return null;
   }
 

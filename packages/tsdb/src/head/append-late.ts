@@ -28,8 +28,14 @@ import {
 } from "./series-memory.ts";
 import { appendAreas, type HeadState, LATE_ROW_BYTES } from "./state.ts";
 
-/** `series` is an address, `index` of the request's table, `time` in ms. */
-export type LateSample = { series: number; index: number; time: number; value: SampleValue };
+/** `series` is an address, `index` of the request's table; times in ms, `startTime` 0 where there is none. */
+export type LateSample = {
+  series: number;
+  index: number;
+  time: number;
+  startTime: number;
+  value: SampleValue;
+};
 
 /** `appendLate` of rows that the kernel left. */
 export function appendLateRows(
@@ -40,12 +46,14 @@ export function appendLateRows(
 ): void {
   const { view } = state.kernel;
   const { lateRows } = appendAreas(state.kernel);
+  const starts = state.starts?.lateRows() ?? null;
   const samples = Array.from({ length: rows }, (_, i) => {
     const at = lateRows + i * LATE_ROW_BYTES;
     return {
       series: view.getUint32(at, true),
       index: view.getUint32(at + 4, true),
       time: Number(view.getBigInt64(at + 8, true)),
+      startTime: starts?.get(i) ?? 0,
       value: view.getBigUint64(at + 16, true),
     };
   });
@@ -70,7 +78,7 @@ export function appendLate(
   const accepted: LoggedSample[] = [];
   const judged = new Map<string, SampleValue>();
   let room = state.late.room;
-  for (const { series, index, time, value } of samples) {
+  for (const { series, index, time, startTime, value } of samples) {
     const ref = state.refOf(series);
     const key = `${ref} ${time}`;
     const known = judged.get(key) ?? state.late.valueAt(ref, time) ?? stored.at(series, time);
@@ -80,7 +88,7 @@ export function appendLate(
     } else if (room + roomOf(value) > MAX_LATE_ROOM) verdict = Verdict.OUT_OF_ORDER;
     else {
       judged.set(key, value);
-      accepted.push({ ref, time, value });
+      accepted.push({ ref, time, startTime, value });
       room += roomOf(value);
     }
     if (typeof value === "bigint")
@@ -100,8 +108,8 @@ export function appendLate(
   } catch (error) {
     throw new LogWriteError(error);
   }
-  for (const { ref, time, value } of accepted) {
-    state.late.insert(ref, time, value);
+  for (const { ref, time, startTime, value } of accepted) {
+    state.late.insert(ref, time, startTime, value);
     if (typeof value === "bigint") state.lateAppended++;
     else state.lateHistogramsAppended++;
   }

@@ -12,7 +12,9 @@ import { DeferredEntries, type HistogramCounts, newHistogramCounts } from "./app
 import { appendLate, appendLateRows } from "./append-late.ts";
 import { holdBack } from "./metric-limit.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
-import { appendAreas, HeadMemoryError, type HeadState, ROW_CAPACITY } from "./state.ts";
+import { beginStarts } from "./start-runs.ts";
+import { appendAreas, HeadMemoryError, type HeadState } from "./state.ts";
+import { ROW_CAPACITY } from "./step-size.ts";
 
 export type AppendCounts = {
   /** Float samples by `Verdict`. */
@@ -120,6 +122,7 @@ export class Appender {
     let from = 0;
     let resume = 0;
     while (from < entries) {
+      beginStarts(state);
       const rows = exports.headPrepare(
         state.address,
         table,
@@ -153,6 +156,7 @@ export class Appender {
       }
       this.#write(rows, deferred);
       exports.headCommit(state.address, area.rows, rows);
+      state.starts?.noteListed();
       if (rows > 0) state.noteTimes(exports.preparedMinTime(), exports.preparedMaxTime());
       deferred?.commit();
       const lateRows = exports.preparedLateRows();
@@ -171,7 +175,8 @@ export class Appender {
     const hasSeries = seriesEnd > area.seriesRecord + 1;
     if (hasSeries) records.push(k.bytes.subarray(area.seriesRecord, seriesEnd));
     if (rows > 0) {
-      records.push(k.bytes.subarray(area.record, k.exports.preparedRecordEnd() >>> 0));
+      const plain = k.bytes.subarray(area.record, k.exports.preparedRecordEnd() >>> 0);
+      records.push(this.#state.starts?.record(area.rows, rows) ?? plain);
     }
     if (deferred !== null) records.push(...deferred.records());
     if (records.length === 0) return;
@@ -179,6 +184,7 @@ export class Appender {
       this.#log.log(records);
     } catch (error) {
       k.exports.headRollback(area.rows, rows);
+      this.#state.starts?.settleListed();
       deferred?.settle();
       if (hasSeries) this.#unlogged.push(k.bytes.slice(area.seriesRecord, seriesEnd));
       throw new LogWriteError(error);

@@ -5,6 +5,7 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { isHistogramSeries, newestClosed, openChunkStart } from "./series-memory.ts";
+import { type StartColumns, StartColumnsBuilder } from "./start-runs.ts";
 import type { HeadState } from "./state.ts";
 
 const CHECK_SERIES = 256;
@@ -15,6 +16,8 @@ export type ClosedRange = {
   series: Uint32Array;
   /** The newest closed chunk of each, 0 for none. */
   newest: Uint32Array;
+  /** Their start timestamps in the range; null when none has any. */
+  starts: StartColumns | null;
 };
 
 /**
@@ -35,6 +38,7 @@ export async function closeRange(
   let newest = new Uint32Array(series.length);
   let count = 0;
   let seen = 0;
+  const starts = state.starts === null ? null : new StartColumnsBuilder();
   const sliced = end % state.chunkRangeMs === 0;
   let began = performance.now();
   for (const [ref, address] of state.table.entries()) {
@@ -46,6 +50,7 @@ export async function closeRange(
         series = widened(series);
         newest = widened(newest);
       }
+      starts?.add(state.starts?.within(ref, mint, end) ?? null);
       series[count] = address;
       newest[count++] = node;
     }
@@ -54,7 +59,11 @@ export async function closeRange(
       began = performance.now();
     }
   }
-  return { series: series.subarray(0, count), newest: newest.subarray(0, count) };
+  return {
+    series: series.subarray(0, count),
+    newest: newest.subarray(0, count),
+    starts: starts?.finish() ?? null,
+  };
 }
 
 /** Whether a closed chunk, or one of those before it, lies in [mint, end). */

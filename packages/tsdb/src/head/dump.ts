@@ -108,11 +108,13 @@ function openHistograms(
     return { records: [], isClosed: false };
   }
   const data = copyChunk(k, newest);
-  const { times, histograms } = decodeHistograms(data, newest.encoding as HistogramEncoding);
+  const decoded = decodeHistograms(data, newest.encoding as HistogramEncoding);
+  const { times, startTimes, histograms } = decoded;
   const samples = [...times].map(
     (time, i): LoggedSample => ({
       ref,
       time: Number(time),
+      startTime: Number(startTimes?.[i] ?? 0n),
       value: (histograms as StoredHistogram[])[i] as StoredHistogram,
     }),
   );

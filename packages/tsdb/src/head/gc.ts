@@ -34,6 +34,7 @@ export async function truncateHead(state: HeadState, mint: number): Promise<numb
     await sleep(READER_POLL_MS);
   }
   for (const [ref, series] of state.table.entries()) {
+    state.starts?.truncate(ref, mint);
     const isClear = state.histograms.truncate(series, mint);
     if (exports.seriesTruncate(series, mint) && isClear) candidates.push([ref, series]);
     else {
@@ -75,6 +76,7 @@ function removeSeries(state: HeadState, dead: [ref: number, series: number][]): 
     exports.headRemove(state.address, series);
     state.histograms.forget(series);
     state.exemplars.forget(ref);
+    state.starts?.forget(ref);
     state.table.delete(ref);
   }
   for (const address of state.index.removeSeries(refs, pairs)) {

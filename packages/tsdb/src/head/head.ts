@@ -27,6 +27,7 @@ import { NumberedSeries } from "./numbered-series.ts";
 import { type HeadMark, HeadReader } from "./read.ts";
 import type { RecordLog } from "./record-log.ts";
 import { Replay } from "./replay.ts";
+import type { StartRuns } from "./start-runs.ts";
 import { HeadState } from "./state.ts";
 import { type HeadStatistics, headStatistics } from "./statistics.ts";
 
@@ -39,6 +40,8 @@ export type HeadOptions = {
   outOfOrderWindowMs: number;
   /** The most exemplars in memory; 0 for none. */
   maxExemplars: number;
+  /** Whether start timestamps are kept; they are not when it is left out. */
+  startTimes?: boolean;
   now: () => number;
 };
 
@@ -58,7 +61,8 @@ export class Head implements ChunkQueryable {
 
   /** @param lateLog Takes the records of samples that came out of order. */
   constructor(log: RecordLog, lateLog: RecordLog, options: HeadOptions) {
-    this.#state = new HeadState(options.chunkRangeMs, options.seriesLimit, options.maxExemplars);
+    const { chunkRangeMs, seriesLimit, maxExemplars, startTimes = false } = options;
+    this.#state = new HeadState(chunkRangeMs, seriesLimit, maxExemplars, startTimes);
     const { outOfOrderWindowMs, now } = options;
     const limits = { outOfOrderWindowMs, seriesPerMetric: 0, now };
     this.#limits = limits;
@@ -121,6 +125,11 @@ export class Head implements ChunkQueryable {
       if (found.length > 0) out.push({ labels, exemplars: found });
     }
     return out.sort((a, b) => compareLabels(a.labels, b.labels));
+  }
+
+  /** Start timestamps of the floats in order; null when they are not kept. */
+  get starts(): StartRuns | null {
+    return this.#state.starts;
   }
 
   /** Samples that came out of order; `selectChunks` does not give them. */

@@ -7,6 +7,7 @@
  */
 
 import type { Kernel } from "@torus/kernels";
+import { ChunkEncoding } from "@torus/model";
 import type { HistogramEncoding } from "../chunkenc/histogram.ts";
 import {
   HistogramAppender,
@@ -48,11 +49,13 @@ export class OpenHistograms {
     return this.#bySeries.get(series)?.last;
   }
 
-  /** Appends a sample that is newer than the series' last, and judged. */
-  append(series: number, time: number, histogram: StoredHistogram): void {
+  /** Appends a sample that is newer than the series' last, and judged. @param startTime 0 for none. */
+  append(series: number, time: number, histogram: StoredHistogram, startTime: number): void {
     const k = this.#kernel;
-    const encoding = histogramEncoding(histogram.float, false);
     let open = this.#bySeries.get(series);
+    // A chunk that has room for start timestamps keeps it: one that is missing now and then begins no chunk.
+    const isStarted = startTime !== 0 || (open !== undefined && hasStartTimes(open.appender));
+    const encoding = histogramEncoding(histogram.float, isStarted);
     if (open === undefined || open.appender.encoding !== encoding) {
       if (open === undefined) k.exports.seriesCloseChunk(series);
       else this.#close(series, open);
@@ -61,7 +64,7 @@ export class OpenHistograms {
     const cut = open.appender.count > 0 && isFull(open, time);
     const before = open.appender.minTime;
     const wasEmpty = open.appender.count === 0;
-    open.appender.append(BigInt(time), 0n, histogram, cut);
+    open.appender.append(BigInt(time), BigInt(startTime), histogram, cut);
     if (wasEmpty || open.appender.minTime !== before) {
       const range = this.#chunkRangeMs;
       open.rangeEnd = Math.floor(time / range) * range + range;
@@ -157,6 +160,10 @@ export class OpenHistograms {
       k.bytes.set(data, at);
     }
   }
+}
+
+function hasStartTimes({ encoding }: HistogramAppender): boolean {
+  return encoding === ChunkEncoding.HISTOGRAM_ST || encoding === ChunkEncoding.FLOAT_HISTOGRAM_ST;
 }
 
 function isFull(open: OpenHistogram, time: number): boolean {

@@ -25,6 +25,8 @@ export class LateColumns {
   times = new Float64Array(4);
   /** Bits of floats, of a histogram those of its sum. */
   values = new BigUint64Array(4);
+  /** In ms, 0 where there is none; null while no sample has one. */
+  startTimes: Float64Array | null = null;
   count = 0;
   /** One for each sample, undefined for a float; null while all are floats. */
   #histograms: (StoredHistogram | undefined)[] | null = null;
@@ -59,7 +61,8 @@ export class LateColumns {
   }
 
   /** There must be no sample of this time. */
-  insert(time: number, value: SampleValue): void {
+  insert(time: number, startTime: number, value: SampleValue): void {
+    if (startTime !== 0) this.startTimes ??= new Float64Array(this.times.length);
     if (this.count === this.times.length) {
       const times = new Float64Array(this.count * 2);
       const values = new BigUint64Array(this.count * 2);
@@ -67,11 +70,20 @@ export class LateColumns {
       values.set(this.values);
       this.times = times;
       this.values = values;
+      if (this.startTimes !== null) {
+        const startTimes = new Float64Array(this.count * 2);
+        startTimes.set(this.startTimes);
+        this.startTimes = startTimes;
+      }
     }
     const i = this.from(time);
     this.times.copyWithin(i + 1, i, this.count);
     this.values.copyWithin(i + 1, i, this.count);
     this.times[i] = time;
+    if (this.startTimes !== null) {
+      this.startTimes.copyWithin(i + 1, i, this.count);
+      this.startTimes[i] = startTime;
+    }
     const isFloat = typeof value === "bigint";
     this.values[i] = isFloat ? value : value.sum;
     if (!isFloat) this.#histograms ??= Array.from({ length: this.count });
@@ -87,6 +99,7 @@ export class LateColumns {
     const taken = new LateColumns();
     taken.times = this.times.slice(from, to);
     taken.values = this.values.slice(from, to);
+    taken.startTimes = this.startTimes?.slice(from, to) ?? null;
     taken.count = to - from;
     if (this.#histograms !== null) {
       taken.#histograms = this.#histograms.slice(from, to);
@@ -94,6 +107,7 @@ export class LateColumns {
     }
     this.times.copyWithin(from, to, this.count);
     this.values.copyWithin(from, to, this.count);
+    this.startTimes?.copyWithin(from, to, this.count);
     this.count -= to - from;
     return taken;
   }
@@ -108,14 +122,17 @@ export class LateColumns {
   chunks(mint: number, maxt: number): Chunk[] {
     const from = this.from(mint);
     const to = this.from(maxt + 1);
-    if (this.#histograms !== null) {
+    const startTimes = this.startTimes?.subarray(from, to) ?? null;
+    const isStarted = startTimes?.some((startTime) => startTime !== 0) === true;
+    if (this.#histograms !== null || isStarted) {
+      const histograms = this.#histograms?.slice(from, to) as StoredHistogram[] | undefined;
       const samples = {
         times: BigInt64Array.from(this.times.subarray(from, to), BigInt),
-        startTimes: null,
+        startTimes: startTimes === null ? null : BigInt64Array.from(startTimes, BigInt),
         values: this.values.subarray(from, to),
-        histograms: this.#histograms.slice(from, to) as StoredHistogram[],
+        histograms: histograms ?? null,
       };
-      return encodeSamples(samples, false);
+      return encodeSamples(samples, isStarted);
     }
     const chunks: Chunk[] = [];
     for (let start = from; start < to; start += CHUNK_SAMPLES) {

@@ -51,13 +51,13 @@ export class LateSamples implements ChunkQueryable {
   }
 
   /** There must be no sample of this series and time. */
-  insert(ref: number, time: number, value: SampleValue): void {
+  insert(ref: number, time: number, startTime: number, value: SampleValue): void {
     let columns = this.#active.get(ref);
     if (columns === undefined) {
       columns = new LateColumns();
       this.#active.set(ref, columns);
     }
-    columns.insert(time, value);
+    columns.insert(time, startTime, value);
     this.count++;
     this.room += roomOf(value);
   }
@@ -110,10 +110,12 @@ export class LateSamples implements ChunkQueryable {
     const sealed = this.#sealed;
     this.#sealed = new Map();
     for (const [ref, columns] of sealed) {
-      const { times, count } = columns;
+      const { times, startTimes, count } = columns;
       this.count -= count;
       this.room -= columns.room;
-      for (let i = 0; i < count; i++) this.insert(ref, times[i] as number, columns.value(i));
+      for (let i = 0; i < count; i++) {
+        this.insert(ref, times[i] as number, startTimes?.[i] ?? 0, columns.value(i));
+      }
     }
   }
 

@@ -1,6 +1,7 @@
 /** Rows by number against the same samples by label: one head is the other's judge. */
 
 import { RegisteredSeries, SeriesRefs, Verdict, xorDecodeChunk } from "@torus/kernels";
+import { ChunkEncoding } from "@torus/model";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import { Head } from "./head.ts";
@@ -26,8 +27,13 @@ afterEach(() => {
   for (const close of closing.splice(0).reverse()) close();
 });
 
-function newHead(outOfOrderWindowMs: number, log = new MemoryLog()): Head {
-  const head = new Head(log, new MemoryLog(), {
+function newHead(
+  outOfOrderWindowMs: number,
+  log = new MemoryLog(),
+  lateLog = new MemoryLog(),
+): Head {
+  const head = new Head(log, lateLog, {
+    startTimes: true,
     outOfOrderWindowMs,
     maxExemplars: 0,
     chunkRangeMs: 2 * HOUR,
@@ -62,11 +68,12 @@ class Link {
     const request = walkedRequest(series);
     try {
       const found = this.refs.find(request, 0);
-      const { rows, baseTime, bytes, order, rest } = this.refs.rows(
+      const { rows, baseTime, bytes, starts, order, rest } = this.refs.rows(
         request,
         found,
         null,
         this.registered,
+        true,
       );
       const byVerdict = new Uint32Array(16);
       const add = (counts: Uint32Array) =>
@@ -81,7 +88,7 @@ class Link {
         this.registered.set(number, true);
       }
       this.bound.bind(request, numbers);
-      const appended = this.bound.append(bytes.slice(), rows, baseTime);
+      const appended = this.bound.append(bytes.slice(), rows, baseTime, starts.slice());
       add(appended.byVerdict);
       const again = Uint32Array.from(appended.unknown, (row) => order[row] as number);
       if (again.length > 0) add(this.head.append(request, again).byVerdict);
@@ -103,13 +110,18 @@ async function dump(head: Head): Promise<string[]> {
     maxt: Number.MAX_SAFE_INTEGER,
     matchers: [],
     skipChunks: false,
+    startTimes: true,
     limit: 0,
     signal: new AbortController().signal,
   };
   for (const source of [head, head.late]) {
     for await (const batch of source.selectChunks(select)) {
       for (const { labels, chunks } of batch) {
-        for (const { data } of chunks) {
+        for (const { data, encoding } of chunks) {
+          if (encoding !== ChunkEncoding.XOR) {
+            out.push(`${labels.join()} ${encoding} ${Buffer.from(data).toString("hex")}`);
+            continue;
+          }
           const count = (data[0] as number) * 256 + (data[1] as number);
           const times = new Float64Array(count);
           const values = new Float64Array(count);
@@ -124,20 +136,21 @@ async function dump(head: Head): Promise<string[]> {
   return out;
 }
 
+const anyStart = fc.constantFrom(0, 0, START - HOUR, START, -5, 2 ** 53 - 1);
 const anyValue = fc.constantFrom(0, 1, 1.5, -7, Number.NaN, Number.POSITIVE_INFINITY, 1e300);
 /** One time for all, as a scrape has: which of a request's series comes first must not decide. */
 const anyRequest = fc
   .tuple(
     fc.integer({ min: 0, max: 600 }),
-    fc.uniqueArray(fc.tuple(fc.integer({ min: 0, max: 9 }), anyValue), {
+    fc.uniqueArray(fc.tuple(fc.integer({ min: 0, max: 9 }), anyValue, anyStart), {
       selector: ([name]) => name,
       maxLength: 8,
     }),
   )
   .map(([step, series]): TestSeries[] =>
-    series.map(([name, value]) => ({
+    series.map(([name, value, startTime]) => ({
       labels: ["__name__", `m${name}`, "x", "y"],
-      samples: [[START + step * 15_000, value]],
+      samples: [[START + step * 15_000, value, startTime]],
     })),
   );
 
@@ -146,8 +159,9 @@ test.each([0, HOUR])(
   async (window) => {
     await fc.assert(
       fc.asyncProperty(fc.array(anyRequest, { maxLength: 20 }), async (requests) => {
-        const judge = newHead(window);
-        const link = new Link(newHead(window));
+        const logs = Array.from({ length: 4 }, () => new MemoryLog());
+        const judge = newHead(window, logs[0], logs[1]);
+        const link = new Link(newHead(window, logs[2], logs[3]));
         for (const request of requests) {
           const walked = walkedRequest(request);
           const expected = judge.append(walked, null).byVerdict;
@@ -157,6 +171,19 @@ test.each([0, HOUR])(
           ]);
         }
         expect(await dump(link.head)).toEqual(await dump(judge));
+        // What is logged either way is the same head again.
+        for (const [log, lateLog] of [logs.slice(0, 2), logs.slice(2)] as [
+          MemoryLog,
+          MemoryLog,
+        ][]) {
+          const again = newHead(window);
+          const replay = again.beginReplay(Number.NEGATIVE_INFINITY);
+          for (const record of log.records) replay.record(record);
+          for (const record of lateLog.records) replay.lateRecord(record);
+          replay.end();
+          expect(await dump(again)).toEqual(await dump(judge));
+          again.close();
+        }
       }),
       { numRuns: 200 },
     );
@@ -228,10 +255,11 @@ test("rows cut anywhere, and any bytes, are refused or name no series, and leave
   fc.assert(
     fc.property(
       fc.uint8Array({ maxLength: 60 }),
+      fc.uint8Array({ maxLength: 12 }),
       fc.integer({ min: 1, max: 8 }),
-      (bytes, count) => {
+      (bytes, starts, count) => {
         try {
-          const { unknown, refused } = link.bound.append(bytes, count, 0n);
+          const { unknown, refused } = link.bound.append(bytes, count, 0n, starts);
           expect(unknown.length + refused.length).toBeLessThanOrEqual(count);
         } catch (error) {
           expect(error).toBeInstanceOf(NumberedRowsMalformedError);

@@ -17,7 +17,9 @@ import {
 import { FAR, FUTURE_LIMIT_MS, STEP_BYTES } from "./append.ts";
 import { appendLateRows } from "./append-late.ts";
 import { LogWriteError, type RecordLog } from "./record-log.ts";
-import { appendAreas, HeadMemoryError, type HeadState, ROW_CAPACITY } from "./state.ts";
+import { beginStarts } from "./start-runs.ts";
+import { appendAreas, HeadMemoryError, type HeadState } from "./state.ts";
+import { ROW_CAPACITY } from "./step-size.ts";
 
 /** Rows that are no rows; nothing of the current step is stored. */
 export class NumberedRowsMalformedError extends Error {
@@ -43,6 +45,7 @@ const UNKNOWN = 255;
 /** A row's least size: two varints of one byte, eight of value. */
 export const LEAST_ROW_BYTES = 10;
 const MOST_NUMBERS = 16 << 20;
+const NOTHING = new Uint8Array(0);
 
 type Options = { outOfOrderWindowMs: number; now: () => number };
 
@@ -94,10 +97,16 @@ export class NumberedSeries {
    * Appends `count` rows. What is refused or unknown refuses nothing else.
    *
    * @param rows In the form of kernels/assembly/series-refs.ts; not in the kernel's memory.
+   * @param starts Their start timestamps, likewise.
    * @throws {NumberedRowsMalformedError | LogWriteError | HeadMemoryError} as an append of a request, the rows of
    * steps before are stored.
    */
-  append(rows: Uint8Array, count: number, baseTime: bigint): NumberedCounts {
+  append(
+    rows: Uint8Array,
+    count: number,
+    baseTime: bigint,
+    starts: Uint8Array = NOTHING,
+  ): NumberedCounts {
     const { kernel: k } = this.#state;
     const bytesFree = k.exports.arenaBytesFree();
     if (bytesFree < STEP_BYTES) throw new HeadMemoryError(bytesFree);
@@ -105,13 +114,18 @@ export class NumberedSeries {
     this.#lookUpAgain();
     const verdictBytes = Math.max(count * SERIES_WORDS * 4, 16);
     const verdicts = k.alloc(verdictBytes);
-    const rowBytes = rows.length + 64;
+    const rowBytes = rows.length + starts.length + 64;
     const at = k.alloc(rowBytes);
     const area = appendAreas(k);
     try {
       k.bytes.set(rows, at);
+      const startsAt = at + rows.length;
+      k.bytes.set(starts, startsAt);
       k.words.fill(0, area.counts >>> 2, (area.counts >>> 2) + VERDICTS);
       k.exports.numberedBegin(at, baseTime);
+      if (k.exports.numberedStarts(startsAt, startsAt + starts.length) === 0) {
+        throw new NumberedRowsMalformedError(0);
+      }
       this.#steps(at + rows.length, count, verdicts);
       return this.#counts(k, verdicts, count);
     } finally {
@@ -136,6 +150,7 @@ export class NumberedSeries {
     const minValid = Math.max(state.minValidTime, newest - state.chunkRangeMs / 2, -FAR);
     const lateFrom = windowMs > 0 && newest > -FAR ? newest - windowMs : FAR;
     while (exports.numberedDone() < count) {
+      beginStarts(state);
       const rows = exports.numberedPrepare(
         this.#at,
         this.#count,
@@ -153,11 +168,13 @@ export class NumberedSeries {
       );
       if (rows < 0) {
         exports.headRollback(area.rows, exports.numberedFailedRows());
+        state.starts?.settleListed();
         throw new NumberedRowsMalformedError(exports.numberedDone());
       }
       if (rows > 0) {
         this.#write(rows);
         exports.headCommit(state.address, area.rows, rows);
+        state.starts?.noteListed();
         state.noteTimes(exports.numberedMinTime(), exports.numberedMaxTime());
       }
       const lateRows = exports.numberedLateRows();
@@ -169,9 +186,11 @@ export class NumberedSeries {
     const k = this.#state.kernel;
     const area = appendAreas(k);
     try {
-      this.#log.log([k.bytes.subarray(area.record, k.exports.numberedRecordEnd() >>> 0)]);
+      const plain = k.bytes.subarray(area.record, k.exports.numberedRecordEnd() >>> 0);
+      this.#log.log([this.#state.starts?.record(area.rows, rows) ?? plain]);
     } catch (error) {
       k.exports.headRollback(area.rows, rows);
+      this.#state.starts?.settleListed();
       throw new LogWriteError(error);
     }
   }

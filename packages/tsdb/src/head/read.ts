@@ -17,6 +17,7 @@ import {
   type LabelSelect,
   type Labels,
 } from "@torus/model";
+import { withStartTimes } from "../chunkenc/with-start-times.ts";
 import { postingsForMatchers } from "../postings.ts";
 import { intersect } from "./postings.ts";
 import {
@@ -29,6 +30,7 @@ import {
   newestClosedFrom,
   openSamples,
   type SeriesMark,
+  seriesRef,
 } from "./series-memory.ts";
 import { HeadClosedError, type HeadRead, HeadReadExpiredError, type HeadState } from "./state.ts";
 
@@ -63,7 +65,7 @@ export class HeadReader implements ChunkQueryable {
       if (chunks.length === 0) continue;
       batch.push({
         labels: mark.labels(i),
-        chunks: select.skipChunks ? [] : chunks.map(mark.copy),
+        chunks: select.skipChunks ? [] : mark.copies(i, chunks),
       });
       if (++given === select.limit) break;
       if (batch.length === BATCH_SERIES) {
@@ -138,14 +140,17 @@ export class HeadMark {
   readonly #open: Uint16Array;
   readonly #last: Float64Array;
   readonly #histograms = new Map<number, SeriesMark["histogram"]>();
+  /** Start timestamps by series, of those that have some; null when they are not asked for. */
+  readonly #starts: Map<number, readonly number[]> | null;
   #order: Uint32Array = new Uint32Array(0);
 
   constructor(state: HeadState, select: ChunkSelect, reader: HeadRead) {
     this.#state = state;
     this.#select = select;
     this.#reader = reader;
-    const { kernel: k, readFloor: floor } = state;
+    const { kernel: k, readFloor: floor, starts } = state;
     this.#floor = floor;
+    this.#starts = select.startTimes === true && starts !== null ? new Map() : null;
     const refs = postingsForMatchers(state.index, select.matchers);
     const series = refs
       .map((ref) => state.table.get(ref))
@@ -160,6 +165,10 @@ export class HeadMark {
       this.#closed[i] = newestClosedFrom(k, address, floor);
       this.#open[i] = openSamples(k, address);
       this.#last[i] = lastTime(k, address);
+      if (this.#starts !== null) {
+        const runs = starts?.within(seriesRef(k, address), -Infinity, Infinity) ?? null;
+        if (runs !== null) this.#starts.set(i, runs);
+      }
       if (isHistogramSeries(k, address)) this.#histograms.set(i, state.histograms.mark(address));
     }
   }
@@ -201,18 +210,21 @@ export class HeadMark {
     );
   }
 
-  readonly copy = (chunk: MemoryChunk): Chunk => ({
-    minTime: chunk.minTime,
-    maxTime: chunk.maxTime,
-    encoding: chunk.encoding,
-    data: copyChunk(this.#state.kernel, chunk),
-  });
+  /** Chunks of the series as bytes of their own, with the start timestamps that are asked for. */
+  copies(index: number, chunks: readonly MemoryChunk[]): Chunk[] {
+    const starts = this.#starts?.get(this.#order[index] as number) ?? null;
+    return chunks.map((chunk) => {
+      const { minTime, maxTime, encoding } = chunk;
+      const data = copyChunk(this.#state.kernel, chunk);
+      return withStartTimes({ minTime, maxTime, encoding, data }, starts);
+    });
+  }
 
-  /** Appends the same chunks to `fields`; false when they are not all XOR chunks that begin after `after`. */
+  /** Appends the same chunks to `fields`; false when they are not all XOR chunks that begin after `after`, or need start timestamps. */
   write(index: number, fields: ChunkFields, after: number): boolean {
     const { mint, maxt } = this.#select;
     const i = this.#order[index] as number;
-    if (this.#histograms.has(i)) return false;
+    if (this.#histograms.has(i) || this.#starts?.has(i) === true) return false;
     return fields.appendSeries(
       {
         series: this.#series[i] as number,

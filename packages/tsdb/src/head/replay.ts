@@ -5,7 +5,7 @@
  *   2 samples   u64 ref, u64 t, (varint ref - first, varint t - first, f64 v)*
  *   4 exemplars as 2, each with labels behind it
  *   6 metadata  (metric-metadata.ts)
- *   7 to 13     native histograms, and samples with start timestamps, which are passed over (wlog/records.ts)
+ *   7 to 13     native histograms, and samples with start timestamps (wlog/records.ts)
  *
  * A label set may come again under another ref (after a restart); its samples go to the series that is there.
  */
@@ -15,6 +15,7 @@ import { inKnownSchema } from "../chunkenc/reduce-schema.ts";
 import { loggedMetadata, MetricMetadataSet } from "../metric-metadata.ts";
 import { decodeRecord, type LogRecord, LogRecordMalformedError } from "../wlog/records.ts";
 import { hasSample, lastTime } from "./series-memory.ts";
+import { beginStarts, knownStart, START_CAPACITY } from "./start-runs.ts";
 import { appendAreas, type HeadState, MAX_LABEL_BYTES } from "./state.ts";
 
 export const RecordType = {
@@ -143,6 +144,16 @@ export class Replay {
     }
   }
 
+  /** Takes a record of `StartRuns.records`, behind the series that it names. @throws {RecordMalformedError} */
+  startRuns(bytes: Uint8Array): void {
+    const record = decoded(bytes);
+    if (record?.type !== 11) return;
+    for (const { ref, time, startTime } of record.samples) {
+      const series = this.#seriesOf(ref);
+      if (series !== 0) this.#state.starts?.note(series, Number(time), this.#keptStart(startTime));
+    }
+  }
+
   /** The log names the series with `ref` by another ref too. */
   alias(alias: number, ref: number): void {
     const series = this.#seriesOf(ref);
@@ -172,7 +183,7 @@ export class Replay {
       const time = Number(sample.time);
       const live = state.refOf(series);
       if (value === null || state.late.valueAt(live, time) !== undefined) continue;
-      state.late.insert(live, time, value);
+      state.late.insert(live, time, this.#keptStart(sample.startTime), value);
       this.counts.lateSamples++;
     }
   }
@@ -263,6 +274,7 @@ export class Replay {
     const k = state.kernel;
     this.#copyIn(bytes);
     for (let from = 0; ; ) {
+      beginStarts(state);
       const appended = k.exports.headReplaySamples(
         state.address,
         this.#buffer + 1,
@@ -271,12 +283,14 @@ export class Replay {
         this.#known,
         this.#minTime,
         from,
+        START_CAPACITY,
       );
       if (appended < 0) throw new RecordMalformedError(2, bytes.length, "cut inside a sample");
       if (appended > 0) {
         state.noteTimes(k.exports.preparedMinTime(), k.exports.preparedMaxTime());
       }
       this.counts.samples += appended;
+      state.starts?.noteListed();
       this.counts.unknownRefs += k.exports.replayUnknownRefs();
       const series = k.exports.replayStoppedSeries() >>> 0;
       if (series === 0) return;
@@ -293,6 +307,10 @@ export class Replay {
       this.#buffer = k.alloc(this.#bufferBytes);
     }
     k.bytes.set(bytes, this.#buffer);
+  }
+
+  #keptStart(startTime: bigint): number {
+    return this.#state.starts === null ? 0 : knownStart(Number(startTime));
   }
 
   /** Native histograms, a record at a time: they are few beside the floats. */
@@ -312,9 +330,10 @@ export class Replay {
       if ("histogram" in sample) {
         const histogram = inKnownSchema(sample.histogram);
         if (histogram === null) continue;
-        state.histograms.append(series, time, histogram);
+        state.histograms.append(series, time, histogram, this.#keptStart(sample.startTime));
       } else {
         state.histograms.end(series);
+        state.starts?.note(series, time, this.#keptStart(sample.startTime));
         const low = Number(sample.value & 0xffffffffn);
         k.exports.headAppendOne(state.address, series, time, low, Number(sample.value >> 32n));
       }

@@ -1,4 +1,4 @@
-/** Samples as records of a log: floats and the kinds of native histograms each have a type of their own. */
+/** Samples as records of a log: floats and the kinds of native histograms, with start timestamps and without, each have a type. */
 
 import { CUSTOM_BUCKETS_SCHEMA } from "@torus/model";
 import type { StoredHistogram } from "../chunkenc/stored-histogram.ts";
@@ -6,8 +6,8 @@ import type { LogRecord } from "../wlog/records.ts";
 
 /** A sample's value: the bits of a float, or a histogram. */
 export type SampleValue = bigint | StoredHistogram;
-/** `time` in ms. */
-export type LoggedSample = { ref: number; time: number; value: SampleValue };
+/** Times in ms; `startTime` is 0 where there is none. */
+export type LoggedSample = { ref: number; time: number; startTime: number; value: SampleValue };
 
 /**
  * Records of samples in their order. One record has one kind of sample, and a replay takes record after record: where a
@@ -25,7 +25,7 @@ export function sampleRecords(samples: readonly LoggedSample[]): LogRecord[] {
     kinds = new Map();
   };
   for (const sample of samples) {
-    const type = recordType(sample.value);
+    const type = recordType(sample);
     const before = kinds.get(sample.ref);
     if (before !== undefined && before !== type) flush();
     kinds.set(sample.ref, type);
@@ -37,8 +37,9 @@ export function sampleRecords(samples: readonly LoggedSample[]): LogRecord[] {
   return out;
 }
 
-function recordType(value: SampleValue): number {
-  if (typeof value === "bigint") return 2;
+function recordType({ value, startTime }: LoggedSample): number {
+  if (typeof value === "bigint") return startTime === 0 ? 2 : 11;
+  if (startTime !== 0) return value.float ? 13 : 12;
   const custom = value.layout.schema === CUSTOM_BUCKETS_SCHEMA;
   return (custom ? 9 : 7) + (value.float ? 1 : 0);
 }
@@ -46,8 +47,12 @@ function recordType(value: SampleValue): number {
 function recordOf(type: number, samples: readonly LoggedSample[]): LogRecord {
   const [first] = samples as [LoggedSample];
   const base = { ref: first.ref, time: BigInt(first.time) };
-  const place = ({ ref, time }: LoggedSample) => ({ ref, time: BigInt(time), startTime: 0n });
-  if (type === 2) {
+  const place = ({ ref, time, startTime }: LoggedSample) => ({
+    ref,
+    time: BigInt(time),
+    startTime: BigInt(startTime),
+  });
+  if (type === 2 || type === 11) {
     const floats = samples.map((each) => ({ ...place(each), value: each.value as bigint }));
     return { type, base, samples: floats };
   }
@@ -55,5 +60,5 @@ function recordOf(type: number, samples: readonly LoggedSample[]): LogRecord {
     ...place(each),
     histogram: each.value as StoredHistogram,
   }));
-  return { type: type as 7 | 8 | 9 | 10, base, samples: histograms };
+  return { type: type as 7 | 8 | 9 | 10 | 12 | 13, base, samples: histograms };
 }

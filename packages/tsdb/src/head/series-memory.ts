@@ -17,6 +17,7 @@ const NEWEST_CLOSED = 52;
 const OPEN_BYTES = 56;
 const OPEN_SAMPLES = 58;
 const FLAGS = 63;
+const STARTED = 2;
 const HAS_SAMPLE = 4;
 const HISTOGRAM = 16;
 
@@ -47,6 +48,12 @@ export function isHistogramSeries(k: Kernel, series: number): boolean {
 export function setHistogramFlag(k: Kernel, series: number, on: boolean): void {
   const flags = k.bytes[series + FLAGS] as number;
   k.bytes[series + FLAGS] = on ? flags | HISTOGRAM : flags & ~HISTOGRAM;
+}
+
+/** Whether the last sample has a start timestamp. */
+export function setStartedFlag(k: Kernel, series: number, on: boolean): void {
+  const flags = k.bytes[series + FLAGS] as number;
+  k.bytes[series + FLAGS] = on ? flags | STARTED : flags & ~STARTED;
 }
 
 /** A native histogram of this time is the series' last sample now. */

@@ -10,11 +10,11 @@ import { LateSamples } from "./late-samples.ts";
 import { LabelIndex } from "./postings.ts";
 import { seriesRef } from "./series-memory.ts";
 import { SeriesTable } from "./series-table.ts";
+import { StartRuns } from "./start-runs.ts";
+import { ROW_CAPACITY } from "./step-size.ts";
 
 /** Label bytes of one series above this are refused, here and in the kernel. */
 export const MAX_LABEL_BYTES = 1 << 20;
-/** Rows, that is accepted samples, that one step of an append may make. */
-export const ROW_CAPACITY = 16_384;
 const ROW_BYTES = 40;
 export const LATE_ROW_BYTES = 24;
 export const DEFERRED_ROW_BYTES = 12;
@@ -116,10 +116,18 @@ export class HeadState {
   seriesRemoved = 0;
 
   readonly exemplars: Exemplars;
+  /** null when start timestamps are not kept. */
+  readonly starts: StartRuns | null;
 
-  constructor(chunkRangeMs: number, seriesLimit: number, maxExemplars: number) {
+  constructor(
+    chunkRangeMs: number,
+    seriesLimit: number,
+    maxExemplars: number,
+    startTimes: boolean,
+  ) {
     this.exemplars = new Exemplars(maxExemplars);
     this.kernel = kernel();
+    this.starts = startTimes ? new StartRuns(this.kernel) : null;
     this.chunkRangeMs = chunkRangeMs;
     this.histograms = new OpenHistograms(this.kernel, chunkRangeMs);
     this.address = this.kernel.exports.headNew(chunkRangeMs, 1, seriesLimit) >>> 0;

@@ -3,11 +3,11 @@
 import { WriteRequestBuffer } from "@torus/kernels";
 import type { BucketSpan, Histogram } from "@torus/model";
 
-export type TestSample = readonly [time: number, value: number];
+export type TestSample = readonly [time: number, value: number, startTime?: number];
 export type TestSeries = {
   labels: readonly string[];
   samples: readonly TestSample[];
-  histograms?: readonly (readonly [time: number, histogram: Histogram])[];
+  histograms?: readonly (readonly [time: number, histogram: Histogram, startTime?: number])[];
   exemplars?: readonly { labels: readonly string[]; value: number; time: number }[];
 };
 
@@ -39,15 +39,19 @@ export function encodeWriteRequest(series: readonly TestSeries[]): Uint8Array {
   const parts: Uint8Array[] = [];
   for (const { labels, samples, histograms = [], exemplars = [] } of series) {
     const inner = labelFields(labels);
-    for (const [time, value] of samples) {
-      inner.push(field(2, Buffer.concat([double(1, value), Uint8Array.from(number(2, time))])));
+    for (const [time, value, startTime = 0] of samples) {
+      const start = startTime === 0 ? [] : number(3, startTime);
+      const times = Uint8Array.from([...number(2, time), ...start]);
+      inner.push(field(2, Buffer.concat([double(1, value), times])));
     }
     for (const { labels: own, value, time } of exemplars) {
       const rest = [double(2, value), Uint8Array.from(number(3, time))];
       inner.push(field(3, Buffer.concat([...labelFields(own), ...rest])));
     }
-    for (const [time, histogram] of histograms) {
-      inner.push(field(4, encodeHistogram(time, histogram)));
+    for (const [time, histogram, startTime = 0] of histograms) {
+      const start = startTime === 0 ? [] : number(17, startTime);
+      const message = [encodeHistogram(time, histogram), Uint8Array.from(start)];
+      inner.push(field(4, Buffer.concat(message)));
     }
     parts.push(field(1, Buffer.concat(inner)));
   }
