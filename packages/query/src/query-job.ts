@@ -8,6 +8,9 @@
  *     credit {id, parts}              ->
  *     abort {id}                      ->
  *                                     <-        end {id, peakBytes} or failure {id, type, message}
+ *
+ * A small answer is one message, for each of which a thread has to be woken:
+ *                                     <-        whole {id, contentType, …, bytes, peakBytes}
  */
 
 import type { Matcher } from "@torus/model";
@@ -117,12 +120,17 @@ export type TaskAnswer = {
   parts: AsyncIterable<Uint8Array>;
 };
 
+export type AnswerHead = Omit<TaskAnswer, "parts">;
+
 /** Asks whoever evaluates. @throws {ApiError} */
 export type TaskRunner = (
   job: QueryJob,
   storeMatch: readonly (readonly Matcher[])[],
   signal: AbortSignal,
 ) => Promise<TaskAnswer>;
+
+/** An answer with no more bytes is one message. */
+export const WHOLE_BYTES = 256 * 1024;
 
 /** Parts that a thread may be ahead of the client. */
 export const WINDOW = 32;
@@ -134,7 +142,8 @@ export type ToThread =
 
 export type FromThread =
   | { type: "started" }
-  | ({ type: "head"; id: number } & Omit<TaskAnswer, "parts">)
+  | ({ type: "head"; id: number } & AnswerHead)
   | { type: "part"; id: number; bytes: Uint8Array }
+  | ({ type: "whole"; id: number; bytes: Uint8Array; peakBytes: number } & AnswerHead)
   | { type: "end"; id: number; peakBytes: number }
   | { type: "failure"; id: number; errorType: ErrorType; message: string; peakBytes: number };

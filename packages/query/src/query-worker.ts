@@ -14,6 +14,7 @@ import {
   type QueryJob,
   type ThreadStart,
   type ToThread,
+  WHOLE_BYTES,
   WINDOW,
 } from "./query-job.ts";
 import { runTask } from "./run-task.ts";
@@ -93,14 +94,36 @@ async function run(id: number, job: QueryJob, endpoints: readonly EndpointState[
       signal: abort.signal,
       now: Date.now,
     });
-    send({ type: "head", id, ...head });
-    for await (const part of parts) {
+    /** What was not sent yet; null when the answer is sent in parts. */
+    let held: Uint8Array[] | null = [];
+    let heldBytes = 0;
+    const sendNext = async (part: Uint8Array): Promise<void> => {
       while (self.credits === 0) await new Promise<void>((resolve) => (self.wake = resolve));
       abort.signal.throwIfAborted();
       self.credits--;
       sendPart(id, part);
+    };
+    for await (const part of parts) {
+      heldBytes += part.length;
+      if (held === null) await sendNext(part);
+      else {
+        held.push(part);
+        if (heldBytes <= WHOLE_BYTES) continue;
+        send({ type: "head", id, ...head });
+        for (const each of held) await sendNext(each);
+        held = null;
+      }
     }
-    send({ type: "end", id, peakBytes: budget.peak });
+    if (held === null) send({ type: "end", id, peakBytes: budget.peak });
+    else {
+      const bytes = new Uint8Array(heldBytes);
+      let at = 0;
+      for (const part of held) {
+        bytes.set(part, at);
+        at += part.length;
+      }
+      send({ type: "whole", id, ...head, bytes, peakBytes: budget.peak }, [bytes.buffer]);
+    }
   } catch (error) {
     const { type, message } = apiError(error);
     send({ type: "failure", id, errorType: type, message, peakBytes: budget.peak });

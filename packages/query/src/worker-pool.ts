@@ -15,6 +15,7 @@ import { Admission } from "./admission.ts";
 import { ApiError, apiError } from "./api-error.ts";
 import { SharedBytes } from "./byte-budget.ts";
 import {
+  type AnswerHead,
   type FromThread,
   type QueryJob,
   type QuerySettings,
@@ -61,7 +62,7 @@ const QUERIES: ReadonlySet<string> = new Set(["instant", "range", "read", "feder
 /** The job that a thread runs. */
 type Job = {
   id: number;
-  onHead: (head: FromThread & { type: "head" }) => void;
+  onHead: (head: AnswerHead) => void;
   onPart: (bytes: Uint8Array) => void;
   /** Null when all parts came. */
   onEnd: (error: ApiError | null) => void;
@@ -297,6 +298,12 @@ export class WorkerPool {
         break;
       case "part":
         job.onPart(message.bytes);
+        break;
+      case "whole":
+        job.onPart(message.bytes);
+        job.onHead(message);
+        job.onEnd(null);
+        this.#free(thread, message.peakBytes, job);
         break;
       case "end":
         job.onEnd(null);

@@ -53,6 +53,9 @@ export type RequestCompression = {
 const WINDOW_BYTES = 1 << 20;
 const CONNECTION_WINDOW_BYTES = 16 << 20;
 
+/** Messages of a stream that wait for their reader; with more it is not read on. */
+const MOST_HELD_BYTES = 1 << 20;
+
 export function createGrpcClient(address: string, options: GrpcClientOptions): DuplexGrpcClient {
   return new Http2GrpcClient(address, options);
 }
@@ -122,28 +125,52 @@ class Http2GrpcClient implements DuplexGrpcClient {
     options: GrpcCallOptions,
   ): AsyncGenerator<Uint8Array> {
     const call = this.#start(path, options);
-    const ended = new Promise<GrpcError | undefined>((resolve) => {
-      call.onEnd(resolve);
-    });
-    writeFrame(call.stream, [request]);
-    call.stream.end();
+    const { stream } = call;
     const reader = new FrameReader(this.#options.maxMessageBytes);
-    try {
-      const chunks: AsyncIterable<Uint8Array> = call.stream;
-      for await (const chunk of chunks) {
-        for (const frame of reader.push(chunk)) {
-          if (frame.compressed) throw new GrpcError(GrpcStatus.INTERNAL, "answer is compressed");
-          yield frame.message;
+    // Events instead of the stream's own iterator, which costs more than a small answer.
+    const messages: Uint8Array[] = [];
+    let held = 0;
+    let wake = (): void => undefined;
+    let end: { error: GrpcError | undefined } | null = null;
+    stream.on("data", (chunk: Buffer) => {
+      try {
+        for (const { compressed, message } of reader.push(chunk)) {
+          if (compressed) throw new GrpcError(GrpcStatus.INTERNAL, "answer is compressed");
+          messages.push(message);
+          held += message.length;
         }
+      } catch (error) {
+        call.cancel(error);
       }
-    } catch (error) {
-      // A reset stream and our own deadline end the iteration with an error too; the call knows which it was.
-      call.cancel(error);
+      if (held > MOST_HELD_BYTES) stream.pause();
+      if (messages.length > 0) wake();
+    });
+    call.onEnd((error) => {
+      end = { error };
+      wake();
+    });
+    writeFrame(stream, [request]);
+    stream.end();
+    try {
+      for (;;) {
+        const message = messages.shift();
+        if (message !== undefined) {
+          held -= message.length;
+          if (stream.isPaused() && held <= MOST_HELD_BYTES / 2) stream.resume();
+          yield message;
+          continue;
+        }
+        if (end !== null) break;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
     } finally {
-      // No effect on a call that ended; cancels one that the reader left early.
-      call.cancel(new GrpcError(GrpcStatus.CANCELLED, "the reader left the stream"));
+      if (end === null) {
+        call.cancel(new GrpcError(GrpcStatus.CANCELLED, "the reader left the stream"));
+      }
     }
-    const error = await ended;
+    const { error } = end as { error: GrpcError | undefined };
     if (error !== undefined) throw error;
     if (reader.isPartial) {
       throw new GrpcError(GrpcStatus.INTERNAL, `${this.address}: the answer ends inside a message`);
