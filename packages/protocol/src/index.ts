@@ -18,6 +18,12 @@ export {
   METRIC_METADATA,
   type MetricMetadata,
 } from "./metadata.ts";
+export {
+  cumulativeCounts,
+  type FamilyMetric,
+  MetricFamilyWriter,
+  type MetricType,
+} from "./metric-family.ts";
 export { decodeOtlpJson } from "./otlp/json.ts";
 export { OtlpMalformedError } from "./otlp/metrics.ts";
 export { decodeOtlpProtobuf } from "./otlp/protobuf.ts";

@@ -4,7 +4,7 @@ import type { Matcher } from "@torus/model";
 import type { Request } from "express";
 import { ApiError, badParameter } from "./api-error.ts";
 import type { TextTask } from "./expression-endpoints.ts";
-import { nameEscaping } from "./federate.ts";
+import { federateFormat } from "./federate-format.ts";
 import {
   MAX_TIME,
   MIN_TIME,
@@ -146,7 +146,7 @@ export const federateRequest: DataRequest = (parameters, request, defaults) => {
       selectors: parameters.all("match[]"),
       nowMs: defaults.now(),
       lookbackMs: defaults.lookbackDeltaMs,
-      escaping: nameEscaping(request.get("accept") ?? ""),
+      format: federateFormat(request.get("accept") ?? ""),
     },
   };
 };

@@ -18,7 +18,7 @@ import type { EngineFeature } from "@torus/promql";
 import type { DedupFunction, EndpointState } from "@torus/store";
 import type { ErrorType } from "./api-error.ts";
 import type { TextTask } from "./expression-endpoints.ts";
-import type { NameEscaping } from "./federate.ts";
+import type { FederateFormat } from "./federate-format.ts";
 
 /** How one request wants its data: Thanos' parameters beyond Prometheus'. */
 export type DataOptions = {
@@ -72,7 +72,7 @@ export type QueryTask =
       selectors: readonly string[];
       nowMs: number;
       lookbackMs: number;
-      escaping: NameEscaping;
+      format: FederateFormat;
     };
 
 export type QueryJob = {

@@ -25,6 +25,7 @@ import { ApiError, badParameter } from "./api-error.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { textAnswer } from "./expression-endpoints.ts";
 import { federate } from "./federate.ts";
+import { contentTypeOf } from "./federate-format.ts";
 import { answer, queryAnswer, seriesList, stringList } from "./json-writer.ts";
 import { readSelectors } from "./parameters.ts";
 import type { QuerySettings, QueryTask, TaskAnswer } from "./query-job.ts";
@@ -94,14 +95,14 @@ export async function runTask(task: QueryTask, context: TaskContext): Promise<Ta
       return { ...read, warned: false };
     }
     case "federate": {
-      const { selectors, escaping, ...when } = task;
+      const { selectors, ...when } = task;
       const { data, signal, budget } = context;
       const onWarning = (text: string) => {
         throw new QueryExecutionError(text);
       };
-      const options = { ...when, escaping, data, signal, onWarning, charge: budget.storage };
+      const options = { ...when, data, signal, onWarning, charge: budget.storage };
       return {
-        contentType: `text/plain; version=0.0.4; charset=utf-8; escaping=${escaping}`,
+        contentType: contentTypeOf(task.format),
         contentEncoding: null,
         warned: false,
         parts: await federate(federated(selectors), options),
