@@ -21,6 +21,7 @@ export { numberPowers, writeSamples } from "./number-text";
 export { chunksClaimed, chunksDecode, chunksOfSeries, chunkWrite } from "./series-chunks";
 export { snappyDecode, snappyDecodedLength, snappyEncode, snappyHeaderLength, snappyMaxEncodedLength } from "./snappy";
 export { walkErrorAt, walkPosition, walkRequest } from "./walk";
-export { seriesPushChunk } from "./xor";
+export { seriesPushChunk, xorEncode } from "./xor";
+export { xor2Decode, xor2Encode } from "./xor2";
 export { xorDecode } from "./xor-decode";
 export { xxh64 } from "./xxh64";

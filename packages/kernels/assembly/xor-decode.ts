@@ -13,8 +13,13 @@ function signed(raw: u64, n: u64): i64 {
 
 let varintEnd: usize = 0;
 
+/** Behind the varint that `uvarint` read last; 0 when there was none. */
+export function uvarintEnd(): usize {
+  return varintEnd;
+}
+
 /** Sets `varintEnd` to 0 when the varint does not end before `end` or is longer than ten bytes. */
-function uvarint(at: usize, end: usize): u64 {
+export function uvarint(at: usize, end: usize): u64 {
   let value: u64 = 0;
   for (let shift: u64 = 0; shift < 70; shift += 7) {
     if (at >= end) break;

@@ -32,3 +32,4 @@ export type { TenantPart, WriteRequestOutline } from "./write-request-outline.ts
 export { outline, outlineBytes } from "./write-request-outline.ts";
 export { XorChunkTruncatedError, xorDecodeChunk } from "./xor.ts";
 export { KernelBytes, XorColumns } from "./xor-columns.ts";
+export { type StartedColumns, xor2DecodeChunk, xor2ToXor, xorToXor2 } from "./xor2.ts";

@@ -33,6 +33,9 @@ export type KernelExports = {
     capacity: number,
   ): number;
   xorDecode(at: number, length: number, times: number, values: number, limit: number): number;
+  xorEncode(times: number, values: number, count: number, to: number): number;
+  xor2Decode(at: number, length: number, times: number, values: number, starts: number): number;
+  xor2Encode(times: number, values: number, starts: number, count: number, to: number): number;
   chunksClaimed(at: number, end: number, mint: number, maxt: number): number;
   chunksDecode(
     at: number,

@@ -1,6 +1,6 @@
 /** Chunks of every encoding as samples: exact, or in the columns that queries read; and back into chunks. */
 
-import { xorDecodeChunk } from "@torus/kernels";
+import { xor2DecodeChunk, xor2ToXor, xorDecodeChunk } from "@torus/kernels";
 import { type Chunk, ChunkEncoding, type Histogram } from "@torus/model";
 import {
   decodeHistograms,
@@ -82,6 +82,14 @@ function decodeColumns(chunk: ChunkBytes): ChunkColumns {
     xorDecodeChunk(chunk.data, timestamps, values);
     return { timestamps, values, histograms: null, startTimestamps: null };
   }
+  if (chunk.encoding === ChunkEncoding.XOR2) {
+    const columns = xor2DecodeChunk(chunk.data);
+    // What is wrong with a damaged chunk is said below.
+    if (columns !== null) {
+      const { times: timestamps, values, starts: startTimestamps } = columns;
+      return { timestamps, values, histograms: null, startTimestamps };
+    }
+  }
   const { times, startTimes, values, histograms } = decodeSamples(chunk);
   return {
     timestamps: Float64Array.from(times, Number),
@@ -94,10 +102,8 @@ function decodeColumns(chunk: ChunkBytes): ChunkColumns {
 /** The same samples in an encoding that StoreAPI has a number for; start timestamps are left out. */
 export function withoutStartTimes(chunk: Chunk): Chunk {
   if (chunk.encoding === ChunkEncoding.XOR2) {
-    const { times, values } = decodeXor2(chunk.data);
-    const out = new XorAppender();
-    for (let i = 0; i < times.length; i++) out.append(times[i] as bigint, values[i] as bigint);
-    return { ...chunk, encoding: ChunkEncoding.XOR, data: out.bytes() };
+    const data = (isWithinDoubles(chunk) ? xor2ToXor(chunk.data) : null) ?? xorOf(chunk.data);
+    return { ...chunk, encoding: ChunkEncoding.XOR, data };
   }
   if (
     chunk.encoding === ChunkEncoding.HISTOGRAM_ST ||
@@ -110,6 +116,18 @@ export function withoutStartTimes(chunk: Chunk): Chunk {
     return { ...chunk, encoding, data: keepOf(chunk, encoding, () => true).data };
   }
   return chunk;
+}
+
+/** Whether the chunk's times are exact as doubles. */
+export function isWithinDoubles({ minTime, maxTime }: Pick<Chunk, "minTime" | "maxTime">): boolean {
+  return minTime > -(2 ** 53) && maxTime < 2 ** 53;
+}
+
+function xorOf(chunk: Uint8Array): Uint8Array {
+  const { times, values } = decodeXor2(chunk);
+  const out = new XorAppender();
+  for (let i = 0; i < times.length; i++) out.append(times[i] as bigint, values[i] as bigint);
+  return out.bytes();
 }
 
 /**

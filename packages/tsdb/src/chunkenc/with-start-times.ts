@@ -1,6 +1,8 @@
 /** Start timestamps put into the chunks of a head, which keeps them beside its floats. */
 
+import { xorToXor2 } from "@torus/kernels";
 import { type Chunk, ChunkEncoding } from "@torus/model";
+import { isWithinDoubles } from "./chunk-samples.ts";
 import { decodeXor } from "./xor.ts";
 import { Xor2Appender } from "./xor2.ts";
 
@@ -20,6 +22,8 @@ export function withStartTimes(chunk: Chunk, runs: ArrayLike<number> | null): Ch
     isStarted ||= runs[i + 1] !== 0;
   }
   if (!isStarted) return chunk;
+  const data = isWithinDoubles(chunk) ? xorToXor2(chunk.data, runs) : null;
+  if (data !== null) return { ...chunk, encoding: ChunkEncoding.XOR2, data };
   const { times, values } = decodeXor(chunk.data);
   const out = new Xor2Appender();
   let startTime = run === 0 ? 0n : BigInt(runs[run - 1] as number);
