@@ -49,6 +49,7 @@ export async function* seriesOf(
     matchers: plan?.matchers ?? selector.matchers,
     skipChunks: false,
     limit: 0,
+    startTimes: evaluation.scope.useStartTimestamps && rangeMs > 0,
     signal: evaluation.scope.signal,
     hints: { stepMs: grid.stepMs, rangeMs, func, grouping, by },
     onWarning: (text) => evaluation.warningPlaces.set(text, ""),

@@ -33,6 +33,12 @@ export type WireChunk = {
   aggregate: Aggregate;
 };
 
+/**
+ * The highest number of an encoding, which is one less than its byte on disk. Those of XOR2 and the encodings of histograms
+ * with start timestamps (3 to 5) are between torus nodes: they go only to who has asked for them.
+ */
+const MOST_TYPE = ChunkEncoding.FLOAT_HISTOGRAM_ST - 1;
+
 export type WireSeries = { labels: Labels; chunks: WireChunk[] };
 
 /** What one message of the stream says. */
@@ -170,7 +176,7 @@ function usualChunk(bytes: Uint8Array): WireChunk | null {
     let tag = bytes[reader.offset++];
     if (tag === 0x08) {
       type = reader.uvarint();
-      if (type > 2) return null;
+      if (type > MOST_TYPE) return null;
       tag = bytes[reader.offset++];
     }
     if (tag !== 0x12) return null;
@@ -220,11 +226,11 @@ function decodeChunk(bytes: Uint8Array, aggregate: Aggregate): WireChunk {
     else return false;
     return true;
   });
-  if (type > 2) throw new MessageMalformedError("Chunk", `encoding ${type}`);
+  if (type > MOST_TYPE) throw new MessageMalformedError("Chunk", `encoding ${type}`);
   return { minTime: 0, maxTime: 0, encoding: (type + 1) as ChunkEncoding, data, hash, aggregate };
 }
 
-/** A chunk encoding for which StoreAPI has no number: XOR2 and those with start timestamps. */
+/** A chunk encoding for which there is no number on the wire. */
 export class NoWireEncodingError extends Error {
   readonly encoding: number;
   constructor(encoding: number) {
@@ -394,7 +400,7 @@ function writeAggrChunk(
 
 /** Bytes of a Chunk message. @throws {NoWireEncodingError} */
 function chunkSize(encoding: ChunkEncoding, data: Uint8Array, hash: bigint): number {
-  if (encoding > ChunkEncoding.FLOAT_HISTOGRAM) throw new NoWireEncodingError(encoding);
+  if (encoding - 1 > MOST_TYPE) throw new NoWireEncodingError(encoding);
   return (
     (encoding === ChunkEncoding.XOR ? 0 : 2) +
     1 +

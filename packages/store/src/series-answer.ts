@@ -22,6 +22,7 @@ import { FRAME_BYTES_HEADER, frameSize } from "./frame-size.ts";
 import { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
 import { type Lasting, relabelSeries } from "./relabelled.ts";
 import { matchExternal, overlaps, type StoreSource } from "./source.ts";
+import { START_TIMES_HEADER } from "./start-times-header.ts";
 
 export async function* seriesAnswer(
   sources: readonly StoreSource[],
@@ -52,7 +53,7 @@ export async function* seriesAnswer(
     lasting: (chunks) => chunks,
     select: ({ queryable }, select) => queryable.selectChunks(select),
     write: (message, labels, chunks) =>
-      message.add(labels, withAggregates(inTimeOrder(chunks), request.aggregates)),
+      message.add(labels, outgoing(inTimeOrder(chunks), request.aggregates, wantsStartTimes(call))),
   });
 }
 
@@ -143,6 +144,7 @@ async function* sourceSeries<C>(
     ...range,
     matchers,
     skipChunks: request.skipChunks,
+    startTimes: wantsStartTimes(call),
     // Before sorting, sharding and merging, nobody knows which series are the first.
     limit: touchesOwnLabels || request.shardInfo !== null ? 0 : request.limit,
   });
@@ -197,15 +199,22 @@ function inTimeOrder<C extends Chunk>(chunks: readonly C[]): readonly C[] {
   return chunks;
 }
 
-/** Chunks of aggregates as the aggregates that were asked for; other chunks as they are. */
-function withAggregates(
+function wantsStartTimes({ metadata }: GrpcCall): boolean {
+  return metadata.get(START_TIMES_HEADER) === "1";
+}
+
+/** Chunks of aggregates as the aggregates that were asked for; others without start timestamps unless they are wanted. */
+function outgoing(
   chunks: readonly Chunk[],
   wanted: readonly number[],
+  startTimes: boolean,
 ): readonly OutgoingChunk[] {
   if (!chunks.some(({ encoding }) => encoding > ChunkEncoding.FLOAT_HISTOGRAM)) return chunks;
   return chunks.map((chunk): OutgoingChunk => {
     // StoreAPI has no number for encodings with start timestamps.
-    if (chunk.encoding !== ChunkEncoding.AGGREGATE) return withoutStartTimes(chunk);
+    if (chunk.encoding !== ChunkEncoding.AGGREGATE) {
+      return startTimes ? chunk : withoutStartTimes(chunk);
+    }
     const split = splitAggregates(chunk.data);
     const parts = AGGREGATE_ORDER.flatMap((aggregate) => {
       const part = split[aggregate];

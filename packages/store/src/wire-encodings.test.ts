@@ -13,13 +13,17 @@ import type { GrpcCall } from "@torus/server";
 import { BlockReader, decodeSamples } from "@torus/tsdb";
 import { expect, test } from "vitest";
 import { mergeCopies } from "./dedup/dedup.ts";
+import { unionColumns } from "./dedup/union.ts";
+import { START_TIMES_HEADER } from "./start-times-header.ts";
 import { storeMethods } from "./store-service.ts";
 
 /** Written by Prometheus; see test/golden/tsdb/README.md. */
 const root = path.join(import.meta.dirname, "../../../test/golden/tsdb/blocks");
 
 type Histogram = { count: string; hint: string };
-type Sample = [time: number, value: string] | { t: number; h?: Histogram; fh?: Histogram };
+type Sample =
+  | [time: number, value: string, startTime?: number]
+  | { t: number; h?: Histogram; fh?: Histogram; st?: number };
 type Golden = {
   blocks: {
     ulid: string;
@@ -29,7 +33,7 @@ type Golden = {
 
 const call: GrpcCall = { metadata: new Map(), signal: new AbortController().signal, peer: "test" };
 
-async function seriesOf(dir: string): Promise<WireSeries[]> {
+async function seriesOf(dir: string, startTimes = false): Promise<WireSeries[]> {
   const queryable = new BlockReader(dir);
   const { minTime: mint, maxTime: maxt } = queryable;
   const methods = storeMethods({
@@ -47,7 +51,8 @@ async function seriesOf(dir: string): Promise<WireSeries[]> {
     matchers: [new Matcher("!=", "__name__", "")],
   });
   const out: WireSeries[] = [];
-  for await (const frame of method.handler(request, call)) {
+  const metadata = new Map(startTimes ? [[START_TIMES_HEADER, "1"]] : []);
+  for await (const frame of method.handler(request, { ...call, metadata })) {
     const { series, warnings } = decodeSeriesResponse(frame);
     expect(warnings).toEqual([]);
     out.push(...series);
@@ -89,4 +94,31 @@ test.each([
       }
     }
   }
+});
+
+test("who asks for start timestamps gets those of floats and native histograms", async () => {
+  const name = "xor2-and-start-timestamps";
+  const golden = JSON.parse(readFileSync(path.join(root, `${name}.json`), "utf8")) as Golden;
+  const encodings = new Set<number>();
+  for (const ulid of readdirSync(path.join(root, name))) {
+    const want = golden.blocks.find((block) => block.ulid === ulid)?.content.series ?? [];
+    const got = await seriesOf(path.join(root, name, ulid), true);
+    for (const [i, { samples }] of want.entries()) {
+      const chunks = got[i]?.chunks ?? [];
+      for (const { encoding } of chunks) encodings.add(encoding);
+      const columns = mergeCopies(chunks, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+      const starts = samples.map((sample) => (Array.isArray(sample) ? sample[2] : sample.st) ?? 0);
+      const none = starts.map(() => 0);
+      expect([...(columns.startTimestamps ?? none)]).toEqual(starts);
+      // A copy that was stored without them takes nothing away, whichever comes first.
+      const bare = { ...columns, startTimestamps: null };
+      for (const pair of [
+        [columns, bare],
+        [bare, columns],
+      ]) {
+        expect([...(unionColumns(pair).startTimestamps ?? none)]).toEqual(starts);
+      }
+    }
+  }
+  expect([...encodings].some((encoding) => encoding === ChunkEncoding.XOR2)).toBe(true);
 });

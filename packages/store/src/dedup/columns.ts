@@ -16,12 +16,15 @@ export type Columns = {
   values: Float64Array;
   /** Undefined where the sample is a float; null where all are. */
   histograms: readonly (Histogram | undefined)[] | null;
+  /** In ms, 0 where there is none; null where none has one. */
+  startTimestamps: Float64Array | null;
 };
 
 export const NO_COLUMNS: Columns = {
   timestamps: new Float64Array(0),
   values: new Float64Array(0),
   histograms: null,
+  startTimestamps: null,
 };
 
 /** Columns that grow at their end; `take` hands them over. */
@@ -31,6 +34,8 @@ export class ColumnBuilder {
   #words: Uint32Array;
   /** Made by the first histogram; a hole is a float. */
   #histograms: (Histogram | undefined)[] | null = null;
+  /** Made by the first that is not 0. */
+  #startTimestamps: Float64Array | null = null;
   length = 0;
 
   constructor(capacity: number) {
@@ -50,6 +55,10 @@ export class ColumnBuilder {
     this.#timestamps = timestamps;
     this.#values = values;
     this.#words = new Uint32Array(values.buffer);
+    if (this.#startTimestamps === null) return;
+    const startTimestamps = new Float64Array(capacity);
+    startTimestamps.set(this.#startTimestamps.subarray(0, this.length));
+    this.#startTimestamps = startTimestamps;
   }
 
   get lastTime(): number {
@@ -62,13 +71,30 @@ export class ColumnBuilder {
    * @param words The 32-bit words of the column that sample `index` is copied from.
    * @param histogram Of a native histogram the sample itself.
    */
-  push(timestamp: number, words: Uint32Array, index: number, histogram?: Histogram): void {
+  push(
+    timestamp: number,
+    words: Uint32Array,
+    index: number,
+    histogram?: Histogram,
+    startTimestamp = 0,
+  ): void {
     if (this.length === this.#timestamps.length) this.reserve(1);
     const at = this.length++;
     this.#timestamps[at] = timestamp;
     this.#words[2 * at] = words[2 * index] as number;
     this.#words[2 * at + 1] = words[2 * index + 1] as number;
     if (histogram !== undefined) this.#setHistogram(at, histogram);
+    if (startTimestamp !== 0) this.#started()[at] = startTimestamp;
+  }
+
+  #started(): Float64Array {
+    this.#startTimestamps ??= new Float64Array(this.#timestamps.length);
+    return this.#startTimestamps;
+  }
+
+  /** Those of the last `startTimestamps.length` samples. */
+  setStartTimestamps(startTimestamps: Float64Array): void {
+    this.#started().set(startTimestamps, this.length - startTimestamps.length);
   }
 
   #setHistogram(at: number, histogram: Histogram): void {
@@ -107,6 +133,8 @@ export class ColumnBuilder {
     this.#timestamps.copyWithin(from, keep, this.length);
     this.#values.copyWithin(from, keep, this.length);
     this.#histograms?.splice(from, keep - from);
+    this.#startTimestamps?.copyWithin(from, keep, this.length);
+    this.#startTimestamps?.fill(0, this.length - (keep - from), this.length);
     this.length -= keep - from;
   }
 
@@ -116,6 +144,7 @@ export class ColumnBuilder {
       timestamps: this.#timestamps.subarray(0, this.length),
       values: this.#values.subarray(0, this.length),
       histograms: this.#wholeHistograms(),
+      startTimestamps: this.#startTimestamps?.subarray(0, this.length) ?? null,
     };
   }
 
@@ -168,7 +197,10 @@ function appendDecoded(out: ColumnBuilder, chunk: SampleChunk): void {
     values.set(decoded.values);
     return length;
   });
-  const { histograms } = decoded;
+  const { histograms, startTimestamps } = decoded;
+  if (startTimestamps?.some((startTimestamp) => startTimestamp !== 0) === true) {
+    out.setStartTimestamps(startTimestamps);
+  }
   if (histograms === null) return;
   if (chunk.count === undefined) {
     out.setHistograms(histograms);
@@ -221,13 +253,14 @@ function countsOf(
 
 /** The part of the columns inside [mint, maxt], as views. */
 export function clip(columns: Columns, mint: number, maxt: number): Columns {
-  const { timestamps, values, histograms } = columns;
+  const { timestamps, values, histograms, startTimestamps } = columns;
   const from = lowerBound(timestamps, mint);
   const to = lowerBound(timestamps, maxt + 1);
   return {
     timestamps: timestamps.subarray(from, to),
     values: values.subarray(from, to),
     histograms: histograms?.slice(from, to) ?? null,
+    startTimestamps: startTimestamps?.subarray(from, to) ?? null,
   };
 }
 

@@ -9,6 +9,7 @@ const columns = (samples: readonly (readonly [ms: number, value: number])[]): Co
   timestamps: Float64Array.from(samples, ([ms]) => ms),
   values: Float64Array.from(samples, ([, value]) => value),
   histograms: null,
+  startTimestamps: null,
 });
 const samplesOf = ({ timestamps, values }: Columns) =>
   [...timestamps].map((t, i) => [t, values[i]]);

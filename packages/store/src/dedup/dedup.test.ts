@@ -41,7 +41,7 @@ function columns(samples: Samples): Columns {
     if (value === "stale") setStale(values, i);
     else values[i] = value === "+Inf" ? Infinity : value === "-Inf" ? -Infinity : Number(value);
   });
-  return { timestamps, values, histograms: null };
+  return { timestamps, values, histograms: null, startTimestamps: null };
 }
 
 function samples({ timestamps, values }: Columns): Samples {

@@ -23,11 +23,14 @@ function mergeTwo(a: Columns, b: Columns): Columns {
     const x = i < a.timestamps.length ? (a.timestamps[i] as number) : Number.POSITIVE_INFINITY;
     const y = j < b.timestamps.length ? (b.timestamps[j] as number) : Number.POSITIVE_INFINITY;
     if (x <= y) {
-      out.push(x, aWords, i, a.histograms?.[i]);
+      let start = a.startTimestamps?.[i] ?? 0;
+      // Of copies one may have been stored where start timestamps are not kept.
+      if (x === y && start === 0) start = b.startTimestamps?.[j] ?? 0;
+      out.push(x, aWords, i, a.histograms?.[i], start);
       i++;
       if (x === y) j++;
     } else {
-      out.push(y, bWords, j, b.histograms?.[j]);
+      out.push(y, bWords, j, b.histograms?.[j], b.startTimestamps?.[j]);
       j++;
     }
   }

@@ -63,7 +63,8 @@ const DECODED_BATCH = 16;
 function decodedBytes(chunks: readonly WireChunk[]): number {
   let bytes = 0;
   for (const { encoding, data } of chunks) {
-    const perSample = encoding === ChunkEncoding.XOR || encoding === ChunkEncoding.XOR2 ? 16 : 400;
+    const perSample =
+      encoding === ChunkEncoding.XOR ? 16 : encoding === ChunkEncoding.XOR2 ? 24 : 400;
     bytes += claimedSamples(data) * perSample;
   }
   return bytes;
@@ -75,6 +76,7 @@ function columnsIn(decoded: XorColumns): Columns {
     timestamps: decoded.timestamps(0, length),
     values: decoded.values(0, length),
     histograms: null,
+    startTimestamps: null,
   };
 }
 
@@ -151,7 +153,7 @@ export class ProxyQueryable implements Queryable {
                     this.#charge(more);
                   });
               if (skipChunks || columns.timestamps.length > 0) {
-                out.push({ labels, ...columns, startTimestamps: null });
+                out.push({ labels, ...columns });
               }
             }
             if (out.length > 0) yield out;
@@ -215,7 +217,7 @@ export class ProxyQueryable implements Queryable {
       i = end;
       const columns = dedupColumns(group, algorithm, select.hints.func);
       if (columns.timestamps.length === 0 && !select.skipChunks) continue;
-      out.push({ labels, ...columns, startTimestamps: null });
+      out.push({ labels, ...columns });
       if (out.length === 256) {
         yield out;
         out = [];
@@ -253,7 +255,13 @@ export class ProxyQueryable implements Queryable {
         limit: select.limit,
         responseBatchSize: RESPONSE_BATCH,
       },
-      this.#call(select.signal, select.onWarning),
+      {
+        ...this.#call(select.signal, select.onWarning),
+        // Choosing between replicas makes counters running totals: theirs begin at no other time.
+        startTimes:
+          select.startTimes === true &&
+          !(this.#options.dedup && this.#options.replicaLabels.length > 0),
+      },
     );
   }
 
