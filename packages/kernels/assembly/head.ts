@@ -901,6 +901,99 @@ export function headReplaySamples(
   return appended;
 }
 
+/** Before the sample that the next call goes on with: of the record its first time and start timestamp, of the sample before ref and start. */
+let startedFirstTime: i64 = 0;
+let startedFirst: i64 = 0;
+let startedRef: i64 = 0;
+let startedBefore: i64 = 0;
+
+/**
+ * The same for the body of a record of samples with start timestamps (see `startedRecord`), which it lists. A record that
+ * names a marker that there is not is malformed.
+ */
+export function headReplayStarted(
+  head: usize, at: usize, length: usize, byRef: usize, known: u32, mint: f64, from: usize, maxStarts: i32,
+): i32 {
+  const startsLimit = startsFrom + <usize>maxStarts * START;
+  const end = at + length;
+  stoppedSeries = 0;
+  const earliest = <i64>mint;
+  const range = load<i64>(head, 40);
+  const begin = at;
+  if (from != 0) at = from;
+  let ref = startedRef;
+  let start = startedBefore;
+  let appended = 0;
+  unknownRefs = 0;
+  highest = i64.MIN_VALUE;
+  lowest = i64.MAX_VALUE;
+  while (at < end) {
+    const sampleAt = at;
+    const refBefore = ref;
+    const startBefore = start;
+    const isFirst = at == begin;
+    const rawRef = readVarint(at, end);
+    if (afterVarint() == 0) return -1;
+    const rawTime = readVarint(afterVarint(), end);
+    at = afterVarint();
+    if (at == 0) return -1;
+    let t = unzigzag(rawTime);
+    let marker: u32 = 2;
+    if (!isFirst) {
+      if (at >= end) return -1;
+      marker = load<u8>(at++);
+      if (marker > 2) return -1;
+    }
+    if (marker == 2) {
+      start = unzigzag(readVarint(at, end));
+      at = afterVarint();
+      if (at == 0) return -1;
+    } else if (marker == 0) start = 0;
+    if (end - at < 8) return -1;
+    const v = bswap<u64>(load<u64>(at));
+    at += 8;
+    if (isFirst) {
+      ref = unzigzag(rawRef);
+      startedFirstTime = t;
+      startedFirst = start;
+    } else {
+      ref += unzigzag(rawRef);
+      t += startedFirstTime;
+      if (marker == 2) start += startedFirst;
+    }
+    const series: usize = <u64>ref < <u64>known ? <usize>load<u32>(byRef + (<usize>ref << 2)) : <usize>0;
+    if (series == 0) {
+      unknownRefs++;
+      continue;
+    }
+    if (t < earliest) continue;
+    const flags = <u32>load<u8>(series, 63);
+    const lastT = load<i64>(series, 16);
+    if ((flags & HAS_SAMPLE) != 0 && t <= lastT) continue;
+    const kept = knownStart(start);
+    if ((flags & HISTOGRAM) != 0 || (startsTo == startsLimit && hasStart(flags, kept))) {
+      stoppedAt = sampleAt;
+      stoppedSeries = series;
+      startedRef = refBefore;
+      startedBefore = startBefore;
+      break;
+    }
+    appendSample(series, t, v, lastT, load<u64>(series, 24), range);
+    store<i64>(series, t, 16);
+    store<u64>(series, v, 24);
+    store<u8>(series, load<u8>(series, 63) | HAS_SAMPLE, 63);
+    if (hasStart(flags, kept)) noteStart(series, t, kept);
+    if (t > highest) highest = t;
+    if (t < lowest) lowest = t;
+    appended++;
+  }
+  return appended;
+}
+
+function unzigzag(raw: u64): i64 {
+  return <i64>(raw >> 1) ^ -(<i64>(raw & 1));
+}
+
 let stoppedAt: usize = 0;
 let stoppedSeries: usize = 0;
 /** The series before whose sample the last replay stopped, or 0. */

@@ -3,7 +3,7 @@ export { alloc, arenaBytesFree, arenaBytesInUse, free, roundedSize } from "./are
 export { crc32c } from "./crc32c";
 export {
   firstSampleTime, headAppendOne, headCommit, headFind, headFree, headNew, headNextRef, headPrepare, headRemove,
-  headRemovePair, headReplaySamples, headReserveRefs, headRestore, headRollback, headSeriesCount, headSetLimit,
+  headRemovePair, headReplaySamples, headReplayStarted, headReserveRefs, headRestore, headRollback, headSeriesCount, headSetLimit,
   headUnlink, newListEnd, preparedDeferred, preparedEntries, preparedLateRows, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayStoppedAt,
   replayStoppedSeries, replayUnknownRefs,
   seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass, startedRecord, startsEnd, startsInto,

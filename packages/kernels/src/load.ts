@@ -135,6 +135,16 @@ export type KernelExports = {
     from: number,
     maxStarts: number,
   ): number;
+  headReplayStarted(
+    head: number,
+    at: number,
+    length: number,
+    byRef: number,
+    known: number,
+    mint: number,
+    from: number,
+    maxStarts: number,
+  ): number;
   startsInto(at: number): void;
   startsEnd(): number;
   startedRecord(rows: number, count: number, to: number): number;

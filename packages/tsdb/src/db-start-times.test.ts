@@ -8,9 +8,11 @@ import { ChunkEncoding, type ChunkSelect, type Histogram, labelValue, Matcher } 
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import { decodeSamples } from "./chunkenc/chunk-samples.ts";
+import { doubleOf, type StoredSamples } from "./chunkenc/samples.ts";
 import { DataDirectory } from "./data-dir/data-directory.ts";
 import { Tsdb } from "./db.ts";
 import { Head } from "./head/head.ts";
+import { RecordMalformedError } from "./head/replay.ts";
 import { StartRuns } from "./head/start-runs.ts";
 import { type TestSeries, walkedRequest } from "./head/test-requests.ts";
 import { readLog } from "./wlog/reader.ts";
@@ -69,7 +71,17 @@ function append(db: Tsdb, series: readonly TestSeries[]): void {
   }
 }
 
-type Shown = Record<string, [time: number, startTime: number][]>;
+/** Of a histogram the value is its sum. */
+type ShownSample = [time: number, startTime: number, value: number];
+type Shown = Record<string, ShownSample[]>;
+
+function shown({ times, startTimes, values }: StoredSamples): ShownSample[] {
+  return Array.from(times, (time, i) => [
+    Number(time),
+    Number(startTimes?.[i] ?? 0n),
+    doubleOf(values[i] as bigint),
+  ]);
+}
 
 /** What a reader gets that asks for start timestamps. */
 async function read(db: Tsdb, wanted: Partial<ChunkSelect> = {}): Promise<Shown> {
@@ -86,12 +98,11 @@ async function read(db: Tsdb, wanted: Partial<ChunkSelect> = {}): Promise<Shown>
   const out: Shown = {};
   for await (const batch of db.queryable().selectChunks(select)) {
     for (const { labels, chunks } of batch) {
-      const samples = new Map<number, number>();
+      const samples = new Map<number, ShownSample>();
       for (const chunk of chunks) {
-        const { times, startTimes } = decodeSamples(chunk);
-        times.forEach((time, i) => samples.set(Number(time), Number(startTimes?.[i] ?? 0n)));
+        for (const sample of shown(decodeSamples(chunk))) samples.set(sample[0], sample);
       }
-      out[labelValue(labels, "job")] = [...samples].sort(([a], [b]) => a - b);
+      out[labelValue(labels, "job")] = [...samples.values()].sort(([a], [b]) => a - b);
     }
   }
   return out;
@@ -101,11 +112,7 @@ async function read(db: Tsdb, wanted: Partial<ChunkSelect> = {}): Promise<Shown>
 function dumped(dir: string): Shown {
   const out: Shown = {};
   for (const { labels, samples } of new DataDirectory(dir).select([], 0, 2 ** 50)) {
-    const { times, startTimes } = samples;
-    out[labelValue(labels, "job")] = Array.from(times, (time, i) => [
-      Number(time),
-      Number(startTimes?.[i] ?? 0n),
-    ]);
+    out[labelValue(labels, "job")] = shown(samples);
   }
   return out;
 }
@@ -169,15 +176,15 @@ test("whatever start timestamps come, they are there after restarts, checkpoints
     fc.asyncProperty(fc.array(anyStep, { minLength: 30, maxLength: 90 }), async (steps) => {
       let dir = newDir();
       let db = await openDb(dir, true, 1);
-      const want: Record<string, Map<number, number>> = {};
-      const note = (job: string, time: number, startTime: number) => {
-        (want[job] ??= new Map()).set(time, startTime);
+      const want: Record<string, Map<number, ShownSample>> = {};
+      const note = (job: string, time: number, startTime: number, value: number) => {
+        (want[job] ??= new Map()).set(time, [time, startTime, value]);
       };
       const expected = (): Shown =>
         Object.fromEntries(
           Object.entries(want).map(([job, samples]) => [
             job,
-            [...samples].sort(([a], [b]) => a - b),
+            [...samples.values()].sort(([a], [b]) => a - b),
           ]),
         );
       let now = START;
@@ -186,9 +193,10 @@ test("whatever start timestamps come, they are there after restarts, checkpoints
           now += step.minutes * MINUTE;
           // Job 4 is one of histograms; kinds do not mix here.
           const all = step.rows.map(({ job, startTime }): TestSeries => {
-            note(`j${job}`, now, startTime);
-            if (job < 4) return series(`j${job}`, [now, job, startTime]);
             const count = (now - START) / MINUTE;
+            const value = job < 4 ? Math.sin(now + job) : count;
+            note(`j${job}`, now, startTime, value);
+            if (job < 4) return series(`j${job}`, [now, value, startTime]);
             return {
               labels: labels("j4"),
               samples: [],
@@ -201,7 +209,7 @@ test("whatever start timestamps come, they are there after restarts, checkpoints
           const job = `j${Math.min(step.job, 3)}`;
           if (time <= db.head.minValidTime || want[job]?.has(time) === true) continue;
           if (time < START) continue;
-          note(job, time, step.startTime);
+          note(job, time, step.startTime, 7);
           append(db, [series(job, [time, 7, step.startTime])]);
         } else if (step.kind === "compact") await db.compactHead();
         else {
@@ -220,6 +228,70 @@ test("whatever start timestamps come, they are there after restarts, checkpoints
     { numRuns: 25 },
   );
 }, 60_000);
+
+test("chunks of any length go on behind a start", async () => {
+  let dir = newDir();
+  let db = await openDb(dir);
+  const want: Shown = { a: [], b: [] };
+  for (let n = 0; n < 400; n++) {
+    const time = START + n * 15_000;
+    const startTime = START - 1 - (n > 250 ? n : 0);
+    want["a"]?.push([time, startTime, Math.sin(n)]);
+    want["b"]?.push([time, 0, Math.cos(n)]);
+    append(db, [series("a", [time, Math.sin(n), startTime]), series("b", [time, Math.cos(n)])]);
+    if (n % 45 !== 44) continue;
+    const copy = killedCopy(dir);
+    await db.close();
+    dir = copy;
+    db = await openDb(dir);
+    expect(await read(db)).toEqual(want);
+  }
+  await db.flush();
+  expect(await read(db)).toEqual(want);
+});
+
+test("records of type 11 that are cut or changed anywhere end as malformed, or name no series", () => {
+  const log = { log: () => undefined };
+  const head = new Head(log, log, {
+    chunkRangeMs: 2 * HOUR,
+    seriesLimit: 0,
+    outOfOrderWindowMs: 0,
+    maxExemplars: 0,
+    startTimes: true,
+    now: () => START + HOUR,
+  });
+  const samples = Array.from({ length: 20 }, (_, i) => ({
+    ref: 1 + (i % 3),
+    time: BigInt(START + i),
+    startTime: BigInt(i % 4 === 0 ? 0 : START - (i % 5)),
+    value: BigInt(i),
+  }));
+  const whole = encodeRecord({ type: 11, base: { ref: 1, time: BigInt(START) }, samples });
+  const named = [1, 2, 3].map((ref) => ({ ref, labels: labels(`j${ref}`) }));
+  const replay = head.beginReplay(START + HOUR);
+  replay.record(encodeRecord({ type: 1, series: named }));
+  fc.assert(
+    fc.property(fc.nat(), fc.nat(), fc.integer({ min: 0, max: 255 }), (cut, at, byte) => {
+      const record = whole.slice(0, cut % 2 === 0 ? whole.length : 1 + (cut % (whole.length - 1)));
+      if (record.length > 1) record[1 + (at % (record.length - 1))] = byte;
+      let plain: ReturnType<typeof decodeRecord> | Error;
+      try {
+        plain = decodeRecord(record);
+      } catch (error) {
+        plain = error as Error;
+      }
+      if (plain instanceof Error) {
+        // Refs and times have more than 64 bits only in the plain code.
+        if (!/2\^53|overflow|too large/.test(plain.message)) {
+          expect(() => replay.record(record)).toThrow(RecordMalformedError);
+        }
+      } else expect(() => replay.record(record)).not.toThrow();
+    }),
+    { numRuns: 2000 },
+  );
+  replay.end();
+  head.close();
+});
 
 function logRecords(dir: string): Uint8Array[] {
   const out: Uint8Array[] = [];
@@ -253,19 +325,19 @@ test("a request with start timestamps is logged as a record of type 11, one with
   const again = await openDb(dir);
   const want = {
     a: [
-      [START, 0],
-      [START + 1, 0],
-      [START + 2, START - 1],
+      [START, 0, 1],
+      [START + 1, 0, 1],
+      [START + 2, START - 1, 1.5],
     ],
     b: [
-      [START, 0],
-      [START + 1, START - 1],
-      [START + 2, START - 7],
-      [START + 3, 0],
+      [START, 0, 2],
+      [START + 1, START - 1, 2],
+      [START + 2, START - 7, 2],
+      [START + 3, 0, 1],
     ],
     c: [
-      [START + 1, 0],
-      [START + 2, 0],
+      [START + 1, 0, 3],
+      [START + 2, 0, 1],
     ],
   };
   expect(await read(again)).toEqual(want);
@@ -304,18 +376,18 @@ test("start timestamps are dropped where they are not to be kept, and what follo
   await db.close();
   const off = await openDb(dir, false);
   append(off, [series("a", [START + 1, 1, START - 1], [START + 2, 1, START - 1])]);
-  expect(await read(off)).toEqual({ a: [START, START + 1, START + 2].map((time) => [time, 0]) });
+  expect(await read(off)).toEqual({ a: [START, START + 1, START + 2].map((time) => [time, 0, 1]) });
   await off.close();
   expect(samplesOf(logRecords(dir)).map(([type]) => type)).toEqual([11, 2]);
   const on = await openDb(dir);
   const want = [
-    [START, START - 1],
-    [START + 1, 0],
-    [START + 2, 0],
+    [START, START - 1, 1],
+    [START + 1, 0, 1],
+    [START + 2, 0, 1],
   ];
   expect(await read(on)).toEqual({ a: want });
   append(on, [series("a", [START + 3, 1, START - 1])]);
-  expect(await read(on)).toEqual({ a: [...want, [START + 3, START - 1]] });
+  expect(await read(on)).toEqual({ a: [...want, [START + 3, START - 1, 1]] });
 });
 
 test("after a log that could not be written the start timestamps are those of before", async () => {

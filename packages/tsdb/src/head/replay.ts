@@ -13,7 +13,12 @@
 import { labelValue } from "@torus/model";
 import { inKnownSchema } from "../chunkenc/reduce-schema.ts";
 import { loggedMetadata, MetricMetadataSet } from "../metric-metadata.ts";
-import { decodeRecord, type LogRecord, LogRecordMalformedError } from "../wlog/records.ts";
+import {
+  decodeRecord,
+  type LogRecord,
+  LogRecordMalformedError,
+  RecordKind,
+} from "../wlog/records.ts";
 import { hasSample, lastTime } from "./series-memory.ts";
 import { beginStarts, knownStart, START_CAPACITY } from "./start-runs.ts";
 import { appendAreas, type HeadState, MAX_LABEL_BYTES } from "./state.ts";
@@ -66,8 +71,8 @@ export type ReplayCounts = {
   skipped: Map<number, number>;
 };
 
-/** Records of samples other than plain floats: native histograms, and those with start timestamps. */
-const SAMPLE_TYPES = new Set([7, 8, 9, 10, 11, 12, 13]);
+/** Records of native histograms. */
+const SAMPLE_TYPES = new Set([7, 8, 9, 10, 12, 13]);
 
 /** Refs above this do not fit the kernel's tables. */
 const MAX_REF = 0x3fffffff;
@@ -110,7 +115,7 @@ export class Replay {
   record(bytes: Uint8Array): void {
     const type = bytes[0] as number;
     if (type === RecordType.SERIES) this.#series(bytes);
-    else if (type === RecordType.SAMPLES) this.#samples(bytes);
+    else if (type === RecordType.SAMPLES || type === RecordKind.SAMPLES_V2) this.#samples(bytes);
     else if (SAMPLE_TYPES.has(type)) this.#histograms(bytes);
     else if (type === RecordType.EXEMPLARS) this.#exemplars(bytes);
     else if (type === RecordType.METADATA) this.#metadata(bytes);
@@ -269,13 +274,16 @@ export class Replay {
     if (ref >= this.#known) this.#known = ref + 1;
   }
 
+  /** Floats, without start timestamps or with them. */
   #samples(bytes: Uint8Array): void {
     const state = this.#state;
     const k = state.kernel;
+    const type = bytes[0] as number;
+    const replay = type === RecordType.SAMPLES ? "headReplaySamples" : "headReplayStarted";
     this.#copyIn(bytes);
     for (let from = 0; ; ) {
       beginStarts(state);
-      const appended = k.exports.headReplaySamples(
+      const appended = k.exports[replay](
         state.address,
         this.#buffer + 1,
         bytes.length - 1,
@@ -285,12 +293,11 @@ export class Replay {
         from,
         START_CAPACITY,
       );
-      if (appended < 0) throw new RecordMalformedError(2, bytes.length, "cut inside a sample");
-      if (appended > 0) {
-        state.noteTimes(k.exports.preparedMinTime(), k.exports.preparedMaxTime());
-      }
-      this.counts.samples += appended;
       state.starts?.noteListed();
+      const [minTime, maxTime] = [k.exports.preparedMinTime(), k.exports.preparedMaxTime()];
+      if (minTime <= maxTime) state.noteTimes(minTime, maxTime);
+      if (appended < 0) throw new RecordMalformedError(type, bytes.length, "cut inside a sample");
+      this.counts.samples += appended;
       this.counts.unknownRefs += k.exports.replayUnknownRefs();
       const series = k.exports.replayStoppedSeries() >>> 0;
       if (series === 0) return;
