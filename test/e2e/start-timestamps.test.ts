@@ -1,5 +1,5 @@
 /**
- * Start timestamps of remote write 2.0 through the real programs: written to one receiver of a ring of three, held by
+ * Start timestamps of remote write 2.0 and OTLP through the real programs: written to one receiver of a ring of three, held by
  * all three, also of what one of them got only when it came back, and computed with by the query node.
  */
 
@@ -85,6 +85,27 @@ async function send(samples: readonly Sample[]): Promise<void> {
   expect(response.status, await response.text()).toBe(204);
 }
 
+/** The same of a counter in OpenTelemetry's words. */
+async function sendOtlp(name: string, { job, time, value, startTime }: Sample): Promise<void> {
+  const point = {
+    timeUnixNano: `${time}000000`,
+    startTimeUnixNano: `${startTime}000000`,
+    asInt: value,
+    attributes: [{ key: "job", value: { stringValue: job } }],
+  };
+  const sum = { aggregationTemporality: 2, isMonotonic: true, dataPoints: [point] };
+  const metrics = [{ name, sum }];
+  const response = await fetch(
+    `http://${cluster.receivers[1]?.remoteWrite ?? ""}/api/v1/otlp/v1/metrics`,
+    {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ resourceMetrics: [{ scopeMetrics: [{ metrics }] }] }),
+    },
+  );
+  expect(response.status, await response.text()).toBe(200);
+}
+
 type Dumped = Record<string, [time: number, value: string, startTime?: number][]>;
 
 /** What `torus tools tsdb dump` shows of each receiver. */
@@ -147,7 +168,9 @@ test("every receiver of the ring has them, by label, by number and after it was 
   for (const receiver of cluster.receivers) await receiver.kill("SIGKILL");
   for (const receiver of cluster.receivers) await receiver.start();
   await round(7);
-  await expectEverywhere(sent);
+  const counter = { job: "otlp", time: begin + 7 * 15_000, value: 5, startTime: begin - 7 };
+  await sendOtlp("z", counter);
+  await expectEverywhere([...sent, counter]);
   const ask = async (expression: string) => {
     const time = String((begin + 7 * 15_000) / 1000);
     const query = new URLSearchParams({ query: expression, time });

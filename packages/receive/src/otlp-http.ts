@@ -36,6 +36,8 @@ import { statusOf } from "./write-status.ts";
 export type OtlpHttpOptions = RemoteWriteHttpOptions & {
   targetInfo: boolean;
   promoteResourceAttributes: ReadonlySet<string>;
+  /** Whether start timestamps are kept. */
+  startTimes: boolean;
 };
 
 /** A message becomes many small objects: larger ones are for several requests. */
@@ -110,6 +112,7 @@ async function receive(
       targetInfo,
       promote: promoteResourceAttributes,
       maxBytes: maxRequestBytes,
+      startTimes: options.startTimes,
     });
     const written = await writeDecoded(options, request, { body, tenant, replica: 0 });
     options.metadata.note(tenant, metadata);

@@ -264,7 +264,7 @@ export async function openReceiver(options: ReceiverOptions): Promise<Receiver> 
       }),
     },
     remoteWrite: remoteWriteHandler(http),
-    otlp: otlpHandler({ ...http, ...options.otlp }),
+    otlp: otlpHandler({ ...http, ...options.otlp, startTimes }),
     tsdbStatus: tsdbStatusHandler(http),
     checkHashrings: async () => ring?.check(),
     checkLimits: () => limits.check(),

@@ -165,6 +165,7 @@ function pointOf(point: Json): OtlpPoint {
   return {
     attributes: attributesOf(point),
     timeMs: millis(BigInt.asUintN(64, whole(point["timeUnixNano"], "timeUnixNano"))),
+    startMs: millis(BigInt.asUintN(64, whole(point["startTimeUnixNano"], "startTimeUnixNano"))),
     noValue: (whole(point["flags"], "flags") & 1n) === 1n,
   };
 }

@@ -7,6 +7,8 @@ export type OtlpPoint = {
   attributes: Attributes;
   /** Milliseconds. */
   timeMs: number;
+  /** When what is counted began, in ms; 0 when the sender does not say. */
+  startMs: number;
   /** The sender has nothing to report: the series is stale. */
   noValue: boolean;
 };

@@ -397,6 +397,7 @@ test("protobuf says the same as JSON, and sparse buckets become spans", () => {
         {
           attributes: [],
           timeMs: Number(0x1797e4007f5bcd15n / 1_000_000n),
+          startMs: 0,
           noValue: false,
           count: 3n,
           sum: null,
@@ -416,6 +417,91 @@ test("protobuf says the same as JSON, and sparse buckets become spans", () => {
   expect(
     translated.includes(Buffer.from([0x5a, 4, 8, 8, 16, 1, 0x5a, 4, 8, 6, 16, 1, 0x62, 2, 2, 2])),
   ).toBe(true);
+});
+
+/** Field 3 of Samples and 17 of Histograms, by series. */
+function startsOf(body: Uint8Array): Record<string, number> {
+  const out: Record<string, number> = {};
+  readFields("WriteRequest", body, (_number, _wire, reader) => {
+    const labels: string[] = [];
+    let start = 0;
+    readFields("TimeSeries", reader.lengthPrefixed(), (field, _w, inner) => {
+      const bytes = inner.lengthPrefixed();
+      if (field === 1) {
+        const text: string[] = [];
+        readFields("Label", bytes, (_n, _t, part) => text.push(part.string()) > 0);
+        labels.push(text[1] as string);
+      } else {
+        readFields("Sample", bytes, (n, _t, part) => {
+          if (n !== (field === 2 ? 3 : 17)) return false;
+          start = part.uvarint();
+          return true;
+        });
+      }
+      return true;
+    });
+    out[labels.join()] = start;
+    return true;
+  });
+  return out;
+}
+
+test("what counts up has start timestamps where they are kept, in both encodings", () => {
+  const point = { timeUnixNano: at, startTimeUnixNano: "1600000000999999999" };
+  const cumulative = { aggregationTemporality: 2 };
+  const resources = request([
+    {
+      name: "hits",
+      sum: { ...cumulative, isMonotonic: true, dataPoints: [{ ...point, asInt: "7" }] },
+    },
+    {
+      name: "late",
+      sum: { ...cumulative, isMonotonic: true, dataPoints: [{ timeUnixNano: at, asInt: "7" }] },
+    },
+    { name: "level", sum: { ...cumulative, dataPoints: [{ ...point, asInt: "7" }] } },
+    { name: "temp", gauge: { dataPoints: [{ ...point, asDouble: 21.5 }] } },
+    { name: "lat", histogram: { ...cumulative, dataPoints: [{ ...point, count: "6", sum: 9 }] } },
+    {
+      name: "exp",
+      exponentialHistogram: {
+        ...cumulative,
+        dataPoints: [{ ...point, count: "1", scale: 1, positive: { bucketCounts: ["1"] } }],
+      },
+    },
+    {
+      name: "sizes",
+      summary: {
+        dataPoints: [{ ...point, count: 4, sum: 8, quantileValues: [{ quantile: 0.5, value: 2 }] }],
+      },
+    },
+  ]);
+  const started = otlpToWriteRequest(resources, { ...SETTINGS, startTimes: true });
+  expect([started.rejected, startsOf(started.body)]).toEqual([
+    0,
+    {
+      hits_total: 1_600_000_000_999,
+      late_total: 0,
+      level: 0,
+      temp: 0,
+      lat_sum: 1_600_000_000_999,
+      lat_count: 1_600_000_000_999,
+      "lat_bucket,+Inf": 1_600_000_000_999,
+      exp: 1_600_000_000_999,
+      sizes_sum: 1_600_000_000_999,
+      sizes_count: 1_600_000_000_999,
+      "sizes,0.5": 0,
+    },
+  ]);
+  const without = Object.values(startsOf(otlpToWriteRequest(resources, SETTINGS).body));
+  expect(without.some((start) => start !== 0)).toBe(false);
+  const nanos = Buffer.alloc(9, 0x11);
+  nanos.writeBigUInt64LE(1_600_000_000_999_999_999n, 1);
+  for (const kind of [7, 9, 10, 11]) {
+    const body = field(1, field(2, field(2, name, field(kind, field(1, nanos, time)))));
+    expect(decodeOtlpProtobuf(body)[0]?.metrics[0]?.data?.points).toMatchObject([
+      { startMs: 1_600_000_000_999 },
+    ]);
+  }
 });
 
 test("exemplars of protobuf say the same as those of JSON", () => {

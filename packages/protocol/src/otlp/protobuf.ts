@@ -194,12 +194,15 @@ function readData<T>(bytes: Uint8Array, read: (bytes: Uint8Array) => T): Data<T>
 }
 
 function newPoint(): OtlpPoint {
-  return { attributes: [], timeMs: 0, noValue: false };
+  return { attributes: [], timeMs: 0, startMs: 0, noValue: false };
 }
 
-/** Time, and the fields of attributes and flags, whose numbers differ. */
+/** Both times, and the fields of attributes and flags, whose numbers differ. */
 function common(point: OtlpPoint, attributes: number, flags: number): Record<number, Visit> {
   return {
+    2: fixed((nanos) => {
+      point.startMs = millis(nanos);
+    }),
     3: fixed((nanos) => {
       point.timeMs = millis(nanos);
     }),

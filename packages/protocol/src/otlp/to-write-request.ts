@@ -32,6 +32,8 @@ export type OtlpSettings = {
   promote: ReadonlySet<string>;
   /** Bytes of the result: a resource's labels are written with each of its series. */
   maxBytes: number;
+  /** Whether samples of what counts up get start timestamps; they do not when it is left out. */
+  startTimes?: boolean;
 };
 
 export type Translated = {
@@ -159,7 +161,9 @@ class Translation {
           if (labels === null) continue;
           // As Prometheus does: those of a gauge tell nothing that its value does not.
           const exemplars = data.kind === "sum" ? point.exemplars : [];
-          this.#sample(name, labels, point, point.value, exemplars);
+          const counts = data.kind === "sum" && data.monotonic;
+          const timed = counts ? point : withoutStart(point);
+          this.#sample(name, labels, timed, point.value, exemplars);
         }
         return;
       case "histogram":
@@ -201,7 +205,7 @@ class Translation {
           this.#sample(`${name}_count`, labels, point, Number(point.count));
           for (const { quantile, value } of point.quantiles) {
             const own = new Map(labels).set("quantile", plainNumber(quantile));
-            this.#sample(name, own, point, value);
+            this.#sample(name, own, withoutStart(point), value);
           }
         }
     }
@@ -254,7 +258,7 @@ class Translation {
     if (labels === null) return;
     for (const [name, value] of this.#own) labels.set(name, value);
     this.#tell("target_info", "gauge", "Target metadata", "");
-    const point = { attributes: [], timeMs: 0, noValue: false };
+    const point = { attributes: [], timeMs: 0, startMs: 0, noValue: false };
     const from = Math.max(first, last - TARGET_INFO_STEP_MS * MOST_TARGET_INFO);
     for (let timeMs = from; timeMs < last; timeMs += TARGET_INFO_STEP_MS) {
       this.#sample("target_info", labels, { ...point, timeMs }, 1);
@@ -265,7 +269,7 @@ class Translation {
   #sample(
     name: string,
     labels: ReadonlyMap<string, string>,
-    { timeMs, noValue }: OtlpPoint,
+    { timeMs, startMs, noValue }: OtlpPoint,
     value: number,
     exemplars: readonly OtlpExemplar[] = [],
   ): void {
@@ -273,6 +277,10 @@ class Translation {
     doubleField(sample, 1, value, noValue);
     sample.u8(0x10);
     writeInt64(sample, timeMs);
+    if (this.#settings.startTimes === true && startMs !== 0) {
+      sample.u8(0x18);
+      writeInt64(sample, startMs);
+    }
     this.#write(name, labels, 2, sample.written, written(exemplars, timeMs));
   }
 
@@ -296,6 +304,11 @@ class Translation {
     bucketFields(out, positive, 11, 12);
     out.u8(0x78);
     writeInt64(out, point.timeMs);
+    if (this.#settings.startTimes === true && point.startMs !== 0) {
+      // Field 17.
+      out.uvarint(17 * 8);
+      writeInt64(out, point.startMs);
+    }
     this.#write(name, labels, 4, out.written, written(point.exemplars, point.timeMs));
   }
 
@@ -314,6 +327,11 @@ class Translation {
     const { maxBytes } = this.#settings;
     if (this.#out.written.length > maxBytes) throw new OtlpTooLargeError(maxBytes);
   }
+}
+
+/** Of what does not count up: that it began says nothing. */
+function withoutStart<T extends OtlpPoint>(point: T): T {
+  return { ...point, startMs: 0 };
 }
 
 function promType(data: OtlpData): string {
