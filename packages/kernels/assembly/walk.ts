@@ -9,7 +9,8 @@
 // Everything is checked here, nested messages included, so that later readers may trust the structure.
 // The body needs 64 bytes of slack behind it.
 
-import { compareBytes } from "./copy";
+import { bytesEqual, compareBytes } from "./copy";
+import { headFind } from "./head";
 import { hashBegin, hashByte, hashEnd, hashPut } from "./xxh64";
 
 export const FLAG_HISTOGRAMS: u32 = 1;
@@ -19,12 +20,11 @@ export const FLAG_DUPLICATE_LABEL: u32 = 8;
 export const FLAG_EMPTY_LABEL: u32 = 16;
 export const FLAG_NO_LABELS: u32 = 32;
 export const FLAG_INVALID_UTF8: u32 = 64;
-export const FLAG_NO_METRIC_NAME: u32 = 128;
 /** The label bytes are not in the one form that the head stores; they are rewritten before a lookup. */
 export const FLAG_NOT_CANONICAL: u32 = 256;
 
-/** "__name__" as a little-endian word. */
-const METRIC_NAME: u64 = 0x5f5f656d616e5f5f;
+/** So many look-ups that lead to nothing a walk may cost beyond those that do. */
+const MOST_MISSES: i32 = 32;
 
 let position: usize = 0;
 let errorAt: usize = 0;
@@ -183,28 +183,52 @@ function labelsAreUtf8(from: usize, end: usize): bool {
   return true;
 }
 
-/** [a-zA-Z_:][a-zA-Z0-9_:]*; reads up to 15 bytes behind the range. */
-function isMetricName(at: usize, length: usize): bool {
-  if (length == 0 || <u32>load<u8>(at) - 48 < 10) return false;
-  for (let i: usize = 0; i < length; i += 16) {
-    const c = v128.load(at + i);
-    const letters = i8x16.lt_u(i8x16.sub(v128.or(c, i8x16.splat(0x20)), i8x16.splat(97)), i8x16.splat(26));
-    // '0'..'9' and ':' are eleven in a row.
-    const digits = i8x16.lt_u(i8x16.sub(c, i8x16.splat(48)), i8x16.splat(11));
-    const good = i8x16.bitmask(v128.or(v128.or(letters, digits), i8x16.eq(c, i8x16.splat(95))));
-    const wanted = length - i >= 16 ? 0xffff : (1 << <i32>(length - i)) - 1;
-    if ((good & wanted) != wanted) return false;
-  }
-  return true;
+/** The head whose series are tried, 0 for none; the series that the one before was found to be, or 0. */
+let hintHead: usize = 0;
+let hintChain: usize = 0;
+let hits: i32 = 0;
+let misses: i32 = 0;
+
+/**
+ * The series of the head that followed the last one in an earlier request, when its labels are those at `from`: they were
+ * checked when it was made, and are in the head's form. 0 when it is not, or when a further label follows.
+ */
+// @ts-ignore: decorator
+@inline
+function expected(from: usize, end: usize): usize {
+  if (hintChain == 0) return 0;
+  const guess = <usize>load<u32>(hintChain, 8);
+  if (guess == 0) return 0;
+  const length = <usize>load<u32>(guess, 4);
+  if (length > end - from || !bytesEqual(load<u32>(guess), from, length)) return 0;
+  const after = from + length;
+  return after == end || load<u8>(after) != 0x0a ? guess : 0;
+}
+
+/**
+ * After a series that was not expected: looks it up, unless most are of no use here. One that the head does not have, as
+ * where it has a share of the series only, lies between two that follow each other there.
+ */
+function resume(labels: usize, length: usize, flags: u32): void {
+  misses++;
+  if (misses > hits + MOST_MISSES || (flags & ~(FLAG_HISTOGRAMS | FLAG_EXEMPLARS)) != 0) return;
+  const found = headFind(hintHead, labels, length);
+  if (found != 0) hintChain = found;
 }
 
 /**
  * Walks fields of [from, end), filling table entries from `first` on; stops before the table is over `capacity`.
- * `tenantLength` < 0 leaves the hashes 0. Returns the number of entries in the table, or -1 for a malformed body.
+ * `tenantLength` < 0 leaves the hashes 0; then the series of `head`, 0 for none, are tried first: labels that are there
+ * already need no check. Returns the number of entries in the table, or -1 for a malformed body.
  */
 export function walkRequest(
   from: usize, end: usize, tenant: usize, tenantLength: i32, table: usize, detail: usize, first: i32, capacity: i32,
+  head: usize,
 ): i32 {
+  hintHead = head;
+  hintChain = head == 0 ? 0 : <usize>load<u32>(head, 12);
+  hits = 0;
+  misses = 0;
   let count = first;
   let at = from;
   while (at < end) {
@@ -234,7 +258,8 @@ export function walkRequest(
     const stop = next + <usize>length;
     const entry = table + (<usize>count << 5);
     const more = detail + (<usize>count << 4);
-    if (!walkSeries(body, stop, tenant, tenantLength, entry, more)) return -1;
+    const known = expected(body, stop);
+    if (!walkSeries(body, stop, tenant, tenantLength, entry, more, known)) return -1;
     store<u32>(entry, <u32>start);
     store<u32>(entry, <u32>(stop - start), 4);
     store<u64>(entry, 0, 24);
@@ -245,19 +270,22 @@ export function walkRequest(
   return count;
 }
 
-function walkSeries(from: usize, end: usize, tenant: usize, tenantLength: i32, entry: usize, detail: usize): bool {
+/** @param known The series whose labels these are, or 0. */
+function walkSeries(
+  from: usize, end: usize, tenant: usize, tenantLength: i32, entry: usize, detail: usize, known: usize,
+): bool {
   const hashing = tenantLength >= 0;
   if (hashing) {
     hashBegin();
     hashPut(tenant, <usize>tenantLength);
     hashByte(0xff);
   }
-  let flags: u32 = FLAG_NO_LABELS | FLAG_NO_METRIC_NAME;
+  let flags: u32 = known == 0 ? FLAG_NO_LABELS : 0;
   let samples: u32 = 0;
-  let labelsEnd = from;
+  let labelsEnd = known == 0 ? from : from + <usize>load<u32>(known, 4);
   let previous: usize = 0;
   let previousLength: usize = 0;
-  let at = from;
+  let at = labelsEnd;
   while (at < end) {
     errorAt = at;
     const fieldAt = at;
@@ -299,6 +327,8 @@ function walkSeries(from: usize, end: usize, tenant: usize, tenantLength: i32, e
       }
       if (!plain && !validSample(at, stop)) return false;
     } else if (field == 1) {
+      // There are more labels than those of the series: from the beginning, as if it were not known.
+      if (known != 0) return walkSeries(from, end, tenant, tenantLength, entry, detail, 0);
       if (fieldAt != labelsEnd) flags |= FLAG_NOT_CANONICAL;
       labelsEnd = stop;
       flags &= ~FLAG_NO_LABELS;
@@ -338,9 +368,6 @@ function walkSeries(from: usize, end: usize, tenant: usize, tenantLength: i32, e
           else if (order > 0) flags |= FLAG_UNSORTED;
         }
       }
-      if (nameLength == 8 && load<u64>(name) == METRIC_NAME && isMetricName(text, textLength)) {
-        flags &= ~FLAG_NO_METRIC_NAME;
-      }
       previous = name;
       previousLength = nameLength;
       if (hashing) {
@@ -355,7 +382,13 @@ function walkSeries(from: usize, end: usize, tenant: usize, tenantLength: i32, e
     }
     at = stop;
   }
-  if (hasHighBit(from, labelsEnd) && !labelsAreUtf8(from, labelsEnd)) flags |= FLAG_INVALID_UTF8;
+  if (known == 0) {
+    if (hasHighBit(from, labelsEnd) && !labelsAreUtf8(from, labelsEnd)) flags |= FLAG_INVALID_UTF8;
+    if (hintHead != 0) resume(from, labelsEnd - from, flags);
+  } else {
+    hintChain = known;
+    hits++;
+  }
   store<u64>(entry, hashing ? hashEnd() : 0, 8);
   store<u32>(entry, flags, 16);
   store<u32>(entry, samples, 20);

@@ -31,6 +31,7 @@ export type KernelExports = {
     detail: number,
     first: number,
     capacity: number,
+    head: number,
   ): number;
   xorDecode(at: number, length: number, times: number, values: number, limit: number): number;
   xorEncode(times: number, values: number, count: number, to: number): number;

@@ -68,7 +68,7 @@ export function entryHash(
   const start = table[index * SERIES_WORDS + SeriesWord.START] as number;
   const end = start + (table[index * SERIES_WORDS + SeriesWord.LENGTH] as number);
   const detail = at + SERIES_WORDS * 4;
-  k.exports.walkRequest(start, end, at + ENTRY_AREA, tenant.length, at, detail, 0, 1);
+  k.exports.walkRequest(start, end, at + ENTRY_AREA, tenant.length, at, detail, 0, 1, 0);
   const words = k.words;
   return [
     words[(at >>> 2) + SeriesWord.HASH_LOW] as number,

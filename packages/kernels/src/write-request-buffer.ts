@@ -182,12 +182,14 @@ export class WriteRequestBuffer {
    * Fills the table with every TimeSeries (field 1) of the body, and returns their number.
    *
    * @param tenant The tenant's name in UTF-8, for the ring's hash; null leaves the hashes zero (a third cheaper).
+   * @param head Address of a head whose series are likely to come, 0 for none: their labels need no second check. Only
+   *   without a tenant's name.
    * @throws {WriteRequestMalformedError}
    * @throws {TooManySeriesError}
    */
-  walk(tenant: Uint8Array | null): number {
+  walk(tenant: Uint8Array | null, head = 0): number {
     this.#forgetTable();
-    return this.walkRange(this.bodyStart, this.#bodyLength, tenant);
+    return this.#walk(this.bodyStart, this.#bodyLength, tenant, tenant === null ? head : 0);
   }
 
   /**
@@ -196,11 +198,16 @@ export class WriteRequestBuffer {
    *
    * @param start An offset in the buffer's memory, as in `outline` and `SeriesWord.START`.
    */
-  walkRange(start: number, length: number, tenant: Uint8Array | null): number {
+  walkRange(start: number, length: number, tenant: Uint8Array | null, head = 0): number {
     const body = this.bodyStart;
     if (start < body || length < 0 || start + length > body + this.#bodyLength) {
       throw new RangeError(`walk ${length} bytes at ${start}: outside the body`);
     }
+    return this.#walk(start, length, tenant, tenant === null ? head : 0);
+  }
+
+  #walk(start: number, length: number, tenant: Uint8Array | null, head: number): number {
+    const body = this.bodyStart;
     const k = this.#kernel;
     const first = this.#count;
     if (tenant !== null) {
@@ -222,6 +229,7 @@ export class WriteRequestBuffer {
         this.#detail.at,
         count,
         capacity,
+        head,
       );
       if (walked < 0) throw new WriteRequestMalformedError((k.exports.walkErrorAt() >>> 0) - body);
       count = walked;

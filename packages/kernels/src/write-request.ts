@@ -37,7 +37,6 @@ export const SeriesFlag = {
   NO_LABELS: 32,
   INVALID_UTF8: 64,
   /** No __name__, or one that is no metric name. Prometheus stores such series all the same. */
-  NO_METRIC_NAME: 128,
 } as const;
 
 /** Per-sample verdicts of the head, gravest last. */

@@ -15,6 +15,7 @@ export type BodyEncoding = "snappy" | "zstd";
  *
  * @param chunks The body as it came, one snappy block.
  * @param tenant In UTF-8, for the series' hashes; null where nobody asks for them, which is twice as fast.
+ * @param head See `WriteRequestBuffer.walk`.
  * @throws what the kernels throw for malformed bodies, and what `use` throws.
  */
 export function withSnappyRequest<T>(
@@ -22,6 +23,7 @@ export function withSnappyRequest<T>(
   maxDecodedBytes: number,
   tenant: Uint8Array | null,
   use: (request: WriteRequestBuffer) => T,
+  head = 0,
 ): T {
   let length = 0;
   for (const chunk of chunks) length += chunk.length;
@@ -36,7 +38,7 @@ export function withSnappyRequest<T>(
     // An empty body is an empty request, as Prometheus' encoder writes it.
     if (length === 0) request.useRaw(0);
     else request.decompress(length, maxDecodedBytes);
-    request.walk(tenant);
+    request.walk(tenant, head);
     if (!hasUnsortedSeries(request)) return use(request);
     return withRawRequest(sortedBody(request), (sorted) => {
       sorted.walk(tenant);
@@ -66,9 +68,10 @@ export function withDecodedRequest<T>(
   body: Uint8Array,
   tenant: Uint8Array | null,
   use: (request: WriteRequestBuffer) => T,
+  head = 0,
 ): T {
   return withRawRequest(body, (request) => {
-    request.walk(tenant);
+    request.walk(tenant, head);
     if (!hasUnsortedSeries(request)) return use(request);
     return withRawRequest(sortedBody(request), (sorted) => {
       sorted.walk(tenant);

@@ -75,7 +75,7 @@ async function remoteWrite(
     if (tenants !== null) open.set(name, await tenants.get(name));
   }
   const pending = withRawRequest(message, (request) => {
-    const walked = walkParts(request, outlined, defaultTenant);
+    const walked = walkParts(request, outlined, defaultTenant, open);
     if (replica > 0 && tenants !== null) return store(request, walked, open, wantsVerdicts);
     return routeParts(options, request, walked, open, replica);
   });
@@ -87,16 +87,20 @@ function walkParts(
   request: WriteRequestBuffer,
   { tenant, hasSeries, parts }: WriteRequestOutline,
   defaultTenant: string,
+  open: ReadonlyMap<string, Tenant>,
 ): Part[] {
   const walked: Part[] = [];
+  const headOf = (name: string) => open.get(name)?.db.head.address;
   if (hasSeries) {
-    request.walk(null);
-    walked.push({ tenant: tenant || defaultTenant, from: 0, to: request.count });
+    const name = tenant || defaultTenant;
+    request.walk(null, headOf(name));
+    walked.push({ tenant: name, from: 0, to: request.count });
   }
   for (const part of parts) {
     const from = request.count;
-    request.walkRange(request.bodyStart + part.start, part.length, null);
-    walked.push({ tenant: part.tenant || defaultTenant, from, to: request.count });
+    const name = part.tenant || defaultTenant;
+    request.walkRange(request.bodyStart + part.start, part.length, null, headOf(name));
+    walked.push({ tenant: name, from, to: request.count });
   }
   return walked;
 }

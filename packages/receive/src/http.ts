@@ -135,8 +135,12 @@ async function receive(
     let outcome: Promise<WriteResult>;
     if (version === 1 && encoding === "snappy" && !edge.isActive(tenant)) {
       const local = await tenants?.get(tenant);
-      outcome = withSnappyRequest(chunks, maxRequestBytes, null, (walked) =>
-        writeWalked(options, walked, { tenant, local, replica }),
+      outcome = withSnappyRequest(
+        chunks,
+        maxRequestBytes,
+        null,
+        (walked) => writeWalked(options, walked, { tenant, local, replica }),
+        local?.db.head.address,
       );
       // The body is let go before the answer: only what is forwarded is held until then.
       release();
@@ -182,8 +186,11 @@ export async function writeDecoded(
   const { body, tenant, replica } = write;
   if (!edge.isActive(tenant)) {
     const local = await tenants?.get(tenant);
-    return withDecodedRequest(body, null, (walked) =>
-      writeWalked(options, walked, { tenant, local, replica }),
+    return withDecodedRequest(
+      body,
+      null,
+      (walked) => writeWalked(options, walked, { tenant, local, replica }),
+      local?.db.head.address,
     );
   }
   return writeShaped(

@@ -98,7 +98,6 @@ function walkSeries(
 
 function labelFlags(labels: WalkedSeries["labels"]): number {
   let flags = labels.length === 0 ? SeriesFlag.NO_LABELS : 0;
-  let metricName = false;
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   labels.forEach(([name, value], i) => {
     if (name.length === 0 || value.length === 0) flags |= SeriesFlag.EMPTY_LABEL;
@@ -114,11 +113,8 @@ function labelFlags(labels: WalkedSeries["labels"]): number {
       if (order === 0) flags |= SeriesFlag.DUPLICATE_LABEL;
       else if (order > 0) flags |= SeriesFlag.UNSORTED;
     }
-    if (Buffer.from(name).toString("latin1") === "__name__") {
-      metricName ||= /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(Buffer.from(value).toString("latin1"));
-    }
   });
-  return metricName ? flags : flags | SeriesFlag.NO_METRIC_NAME;
+  return flags;
 }
 
 /** `body` stands at the start of its buffer. */

@@ -213,6 +213,11 @@ export class Head implements ChunkQueryable {
     return this.#reader.labelValues(name, select);
   }
 
+  /** In the kernels' memory; 0 when the head is closed. */
+  get address(): number {
+    return this.#closed ? 0 : this.#state.address;
+  }
+
   /** The memory that addresses of series and chunks are of, shared with other threads. */
   get memory(): ArrayBufferLike {
     return this.#state.kernel.memory.buffer;
