@@ -171,6 +171,11 @@ test("every receiver of the ring has them, by label, by number and after it was 
   const counter = { job: "otlp", time: begin + 7 * 15_000, value: 5, startTime: begin - 7 };
   await sendOtlp("z", counter);
   await expectEverywhere([...sent, counter]);
+  for (const { httpUrl } of cluster.receivers) {
+    const metrics = await (await fetch(`${httpUrl}/metrics`)).text();
+    // Of a and otlp one each, of b two.
+    expect(metrics).toContain('torus_tsdb_head_start_timestamp_runs{tenant="default-tenant"} 4');
+  }
   const ask = async (expression: string) => {
     const time = String((begin + 7 * 15_000) / 1000);
     const query = new URLSearchParams({ query: expression, time });

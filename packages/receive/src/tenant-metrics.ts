@@ -164,6 +164,16 @@ export function registerTenantMetrics(registry: Registry, tenants: Tenants): voi
     gauge(name, help, ({ db }) => value(db.head.exemplars));
   }
   gauge(
+    "torus_tsdb_head_start_timestamp_runs",
+    "Changes of start timestamps in memory, where they are kept.",
+    ({ db }) => db.head.starts?.count ?? Number.NaN,
+  );
+  seriesCounter(
+    "torus_tsdb_head_start_timestamps_forgotten_total",
+    "Changes of start timestamps that were given up because a tenant had too many: their samples have none.",
+    ({ head }) => head.starts?.forgotten ?? 0,
+  );
+  gauge(
     "prometheus_tsdb_blocks_loaded",
     "Number of currently loaded data blocks.",
     ({ db }) => db.blocks().length,

@@ -16,11 +16,20 @@ test("what is older than the checkpoint's time leaves the log, whatever kind of 
   const base = { ref: 1, time: 100n };
   const place = (time: bigint) => ({ ref: 1, time, startTime: 0n });
   const histogram = staleHistogram(false);
+  const started = (...times: bigint[]): LogRecord => ({
+    type: 11,
+    base: { ref: 1, time: times[0] ?? 0n },
+    samples: times.map((time, i) => ({ ref: 1, time, startTime: BigInt(i % 2) * 7n, value: time })),
+  });
   const records: LogRecord[] = [
     { type: 1, series: [{ ref: 1, labels: ["a", "b"] }] },
     { type: 2, base, samples: [100n, 200n].map((time) => ({ ...place(time), value: 1n })) },
     { type: 7, base, samples: [100n, 200n].map((time) => ({ ...place(time), histogram })) },
     { type: 7, base, samples: [{ ...place(100n), histogram }] },
+    started(100n, 200n, 201n),
+    started(100n, 149n),
+    started(150n, 250n),
+    { type: 12, base, samples: [100n, 200n].map((time) => ({ ...place(time), histogram })) },
     {
       type: 4,
       base,
@@ -48,11 +57,20 @@ test("what is older than the checkpoint's time leaves the log, whatever kind of 
     records[0],
     { type: 2, samples: [{ time: 200n }] },
     { type: 7, samples: [{ time: 200n }] },
+    {
+      type: 11,
+      samples: [
+        { time: 200n, startTime: 7n, value: 200n },
+        { time: 201n, startTime: 0n, value: 201n },
+      ],
+    },
+    started(150n, 250n),
+    { type: 12, samples: [{ time: 200n }] },
     { type: 4, exemplars: [{ time: 200n }] },
     { type: 3, tombstones: [{ maxt: 300n }] },
   ]);
   const counts = (got as LogRecord[]).map((record) =>
     "samples" in record ? record.samples.length : 1,
   );
-  expect(counts).toEqual([1, 1, 1, 1, 1]);
+  expect(counts).toEqual([1, 1, 1, 2, 2, 1, 1, 1]);
 });

@@ -16,6 +16,8 @@ import {
   encodeRecord,
   type LogRecord,
   LogRecordMalformedError,
+  RecordKind,
+  StartMarker,
 } from "./wlog/records.ts";
 import { type Compression, listSegments, sizeOfSegments } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
@@ -131,6 +133,10 @@ function keepOfRecord(
   if (record[0] === RecordType.SERIES) return keepSeriesOf(record, keepSeries);
   if (record[0] === RecordType.SAMPLES) return keepSamplesOf(record, mint);
   if (record[0] === RecordType.METADATA) return null;
+  if (record[0] === RecordKind.SAMPLES_V2) {
+    const side = sideOfStarted(record, mint);
+    if (side !== 0) return side > 0 ? record.slice() : null;
+  }
   return keepOthersOf(record, mint);
 }
 
@@ -210,6 +216,28 @@ function keepSeriesOf(record: Uint8Array, keep: (ref: number) => boolean): Uint8
     end += at - start;
   }
   return end === 1 ? null : out.subarray(0, end);
+}
+
+/**
+ * Where the samples of a record with start timestamps lie: 1 when none is before `mint`, -1 when all are, 0 when that is
+ * not so simple. Most records are of one moment, and need not be taken apart.
+ */
+function sideOfStarted(record: Uint8Array, mint: number): -1 | 0 | 1 {
+  let first = 0;
+  let before = 0;
+  let count = 0;
+  for (let at = 1; at < record.length; count++) {
+    at = afterVarint(record, at);
+    const time = first + varint(record, at);
+    at = afterVarint(record, at);
+    if (count === 0) first = time;
+    const isGiven = count === 0 || record[at++] === StartMarker.EXPLICIT;
+    at = (isGiven ? afterVarint(record, at) : at) + 8;
+    if (at > record.length || !Number.isSafeInteger(time)) return 0;
+    if (time < mint) before++;
+  }
+  if (before === 0) return 1;
+  return before === count ? -1 : 0;
 }
 
 /** The base of the record stays, though its first sample may go: readers only add to it. */

@@ -79,7 +79,7 @@ export class LogRecordMalformedError extends Error {
 
 const FLOATS = new Set<number>([8, 10, 13]);
 /** Tells how the start timestamp of a sample behind the first is given. */
-const StartMarker = { NONE: 0, SAME: 1, EXPLICIT: 2 } as const;
+export const StartMarker = { NONE: 0, SAME: 1, EXPLICIT: 2 } as const;
 
 /**
  * @returns null for a type that is not known: newer programs write it, and older ones pass it over.
