@@ -41,6 +41,7 @@ export {
   type ServerStreamHandler,
   type UnaryHandler,
 } from "./grpc/service.ts";
+export { letHeapGrow } from "./heap-growth.ts";
 export { createHttpMetrics, type HttpMetrics } from "./http-metrics.ts";
 export { HttpServer, type HttpServerOptions, notFound, type RawHandler } from "./http-server.ts";
 export { Lifecycle, onStopSignals, type Part, stopOnSignals } from "./lifecycle.ts";

@@ -9,6 +9,7 @@ import {
   createGrpcClient,
   curveList,
   HttpServer,
+  letHeapGrow,
   type TlsFiles,
   type WebGuard,
 } from "@torus/server";
@@ -256,6 +257,8 @@ const KERNEL_BYTES_PER_REQUEST = 4;
 /** A start reads so much of a log in a second or two. */
 const SNAPSHOT_BYTES = 64 << 20;
 const MOST_MAINTENANCE_MS = 60_000;
+/** Series are elsewhere: of V8's heap a receiver needs some 30 MiB, and 100 bytes a series. */
+const HEAP_ROOM_BYTES = 256 << 20;
 
 export const receive = defineCommand({
   name: "receive",
@@ -265,6 +268,7 @@ export const receive = defineCommand({
     checkFlags(config);
     return runComponent("receive", config, env, async (context) => {
       const { log, metrics, httpMetrics, lifecycle, grpc, probe } = context;
+      lifecycle.add("heap", { stop: letHeapGrow(HEAP_ROOM_BYTES) });
       const writeGuard = guardOfWritePort(config, context);
       const bucket = await openConfiguredBucket(config, metrics);
       if (bucket !== undefined) lifecycle.add("bucket", { stop: () => bucket.close() });
