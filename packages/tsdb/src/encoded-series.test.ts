@@ -30,6 +30,7 @@ async function openDb(dir: string): Promise<Tsdb> {
     maxBytes: 0,
     outOfOrderWindowMs: 2 * HOUR,
     maxExemplars: 0,
+    startTimes: true,
     snapshotBytes: 0,
     walCompression: "none",
     seriesLimit: 0,
@@ -101,7 +102,10 @@ async function plain(db: Tsdb, select: ChunkSelect): Promise<Shown[]> {
   const out: Shown[] = [];
   for await (const batch of db.queryable().selectChunks(select)) {
     for (const { labels, chunks } of batch) {
-      out.push({ labels, chunks: chunks.map((chunk) => shown(withoutStartTimes(chunk))) });
+      const wanted = chunks.map((chunk) =>
+        select.startTimes === true ? chunk : withoutStartTimes(chunk),
+      );
+      out.push({ labels, chunks: wanted.map(shown) });
     }
   }
   return out;
@@ -130,6 +134,8 @@ test.each(names)("what is sent of %s is what is read of it", async (name) => {
   expect(await encoded(db, all)).toEqual(want);
   // What was kept by the first is right for the second.
   expect(await encoded(db, all)).toEqual(want);
+  const started = { ...all, startTimes: true };
+  expect(await encoded(db, started)).toEqual(await plain(db, started));
 });
 
 test("whatever is appended, late or cut: any range and limit gives the same chunks", async () => {
@@ -137,7 +143,11 @@ test("whatever is appended, late or cut: any range and limit gives the same chun
   const db = await openDb(dir);
   const seriesOf = (i: number, from: number, count: number, stepMs: number): TestSeries => ({
     labels: ["__name__", i % 3 === 0 ? "up" : "down", "i", String(i)],
-    samples: Array.from({ length: count }, (_, n) => [from + n * stepMs, Math.sin(n * i)] as const),
+    samples: Array.from({ length: count }, (_, n) => {
+      // Every fourth series has start timestamps, some of which end in the middle.
+      const startTime = i % 4 === 1 && n < 40 + i ? from - i : 0;
+      return [from + n * stepMs, Math.sin(n * i), startTime] as const;
+    }),
   });
   for (let hour = 0; hour < 9; hour++) {
     const all = Array.from({ length: 40 }, (_, i) =>
@@ -151,19 +161,28 @@ test("whatever is appended, late or cut: any range and limit gives the same chun
   append(db, [{ labels: ["__name__", "up", "i", "late"], samples: [[START + 9 * HOUR, 1]] }]);
   append(db, [{ labels: ["__name__", "up", "i", "late"], samples: [[START + 8.5 * HOUR, 2]] }]);
   const offset = fc.integer({ min: -HOUR, max: 10 * HOUR });
+  // Encodings, by whether start timestamps were asked for.
+  const seen = [new Set<string | undefined>(), new Set<string | undefined>()];
   await fc.assert(
     fc.asyncProperty(
       offset,
       offset,
       fc.constantFrom(0, 0, 1, 17),
       fc.constantFrom(".*", "up"),
-      async (a, b, limit, name) => {
-        const select = selectOf(START + Math.min(a, b), START + Math.max(a, b), limit, name);
-        expect(await encoded(db, select)).toEqual(await plain(db, select));
+      fc.boolean(),
+      async (a, b, limit, name, startTimes) => {
+        const range = selectOf(START + Math.min(a, b), START + Math.max(a, b), limit, name);
+        const select = { ...range, startTimes };
+        const got = await encoded(db, select);
+        expect(got).toEqual(await plain(db, select));
+        for (const { chunks } of got) {
+          for (const [, , bytes] of chunks) seen[Number(startTimes)]?.add(bytes.split(" ")[0]);
+        }
       },
     ),
     { numRuns: 60 },
   );
+  expect(seen).toEqual([new Set(["1"]), new Set(["1", "4"])]);
 });
 
 test("appends and a cut in the middle of a read change nothing of what it gives", async () => {
