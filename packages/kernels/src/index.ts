@@ -11,6 +11,7 @@ export {
   SeriesRefs,
   shrinkSeriesRefAreas,
 } from "./series-refs.ts";
+export { copyShared } from "./shared-copy.ts";
 export {
   BodyTooLargeError,
   SnappyCorruptError,

@@ -4,7 +4,7 @@
  */
 
 import { zstdDecode } from "@torus/encoding";
-import { snappyDecode, WriteRequestBuffer } from "@torus/kernels";
+import { copyShared, snappyDecode, WriteRequestBuffer } from "@torus/kernels";
 import { hasUnsortedSeries, sortedBody } from "./sorted-labels.ts";
 
 /** How a body is compressed: one snappy block, or Zstandard frames as vmagent sends them. */
@@ -32,7 +32,7 @@ export function withSnappyRequest<T>(
     const body = request.reserve(length);
     let at = 0;
     for (const chunk of chunks) {
-      body.set(chunk, at);
+      copyShared(body, chunk, at);
       at += chunk.length;
     }
     // An empty body is an empty request, as Prometheus' encoder writes it.
@@ -84,7 +84,7 @@ export function withDecodedRequest<T>(
 export function withRawRequest<T>(body: Uint8Array, use: (request: WriteRequestBuffer) => T): T {
   const request = WriteRequestBuffer.acquire();
   try {
-    request.reserve(body.length).set(body);
+    copyShared(request.reserve(body.length), body);
     request.useRaw(body.length);
     return use(request);
   } finally {

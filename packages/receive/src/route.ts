@@ -6,7 +6,13 @@
  */
 
 import type { Placement } from "@torus/hashring";
-import { SERIES_WORDS, SeriesFlag, SeriesWord, type WriteRequestBuffer } from "@torus/kernels";
+import {
+  copyShared,
+  SERIES_WORDS,
+  SeriesFlag,
+  SeriesWord,
+  type WriteRequestBuffer,
+} from "@torus/kernels";
 
 /** Series that no owner may take; unsorted ones were sorted before they come here. */
 const REFUSED_FLAGS =
@@ -164,7 +170,7 @@ export function seriesFields(
       if (table[entry + SeriesWord.START] !== end) break;
       end += table[entry + SeriesWord.LENGTH] as number;
     }
-    message.set(body.subarray(start - base, end - base), at);
+    copyShared(message, body.subarray(start - base, end - base), at);
     at += end - start;
   }
   message.set(tail, at);
