@@ -1,12 +1,13 @@
 /** Aggregations over a grid: those that fold take series as they stream by, the others collect. */
 
 import { METRIC_NAME } from "@torus/model";
-import { Folder, limitedByRatio, quantiles, selected, valueCounts } from "./aggregate.ts";
+import { limitedByRatio, quantiles, selected, valueCounts } from "./aggregate.ts";
 import type { Aggregation, Call, Expr } from "./ast.ts";
 import { unwrap } from "./ast.ts";
 import { warnQuantile } from "./calls.ts";
 import { type Column, type Grid, joined } from "./column.ts";
 import type { Evaluation } from "./evaluate.ts";
+import { Folder } from "./folder.ts";
 import { isLabelName, quote } from "./parse/quote.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import { stringOf } from "./string-argument.ts";

@@ -6,7 +6,7 @@
 import { sharedAggregation } from "./aggregations.ts";
 import type { Binary, Expr } from "./ast.ts";
 import { isComparison, isSetOp, valueType } from "./ast.ts";
-import { arithmetic, compare, setOperation, vectorOperation, withScalar } from "./binary.ts";
+import { setOperation, vectorOperation, withScalar } from "./binary.ts";
 import { call } from "./calls.ts";
 import { type Column, dropMetadata, type Grid, joined } from "./column.ts";
 import { negated } from "./column-maps.ts";
@@ -14,6 +14,7 @@ import type { Meter } from "./meter.ts";
 import type { Plan } from "./plan/plan.ts";
 import { QueryExecutionError } from "./query-errors.ts";
 import { QueryRun, type QueryScope } from "./query-run.ts";
+import { arithmetic, compare } from "./sample-operations.ts";
 import { scalarCall } from "./scalar-calls.ts";
 import { instantSelector, type RangeSeries } from "./selectors.ts";
 

@@ -4,8 +4,8 @@
  */
 
 import type { Labels } from "@torus/model";
-import { groupingOf } from "../aggregate.ts";
 import type { Aggregation, Expr } from "../ast.ts";
+import { groupingOf } from "../grouping.ts";
 import { ALL_FEATURES, parseExpr } from "../parse.ts";
 import type { ResultSeries } from "../result.ts";
 import { type ExpectedSeries, floatsEqual } from "./compare.ts";
