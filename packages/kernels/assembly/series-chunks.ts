@@ -3,8 +3,9 @@
 //   AggrChunk   12 length | 08 min time | 10 max time | 1a length | (08 type)? 12 length data (18 hash)?
 //
 // That is how every sender writes floats of raw samples; a time or hash of 0 is left out. Whatever differs is left to
-// the general decoder.
+// the general decoder, but for XOR2 (type 3) where start timestamps are not wanted.
 
+import { xor2Decode } from "./xor2";
 import { xorDecode } from "./xor-decode";
 import { xxh64 } from "./xxh64";
 
@@ -14,6 +15,10 @@ const UNUSUAL: i32 = -1;
 const TRUNCATED: i32 = -2;
 /** A sample takes two bits at least: a chunk that claims more is not given memory. */
 const MOST_SAMPLES_PER_BYTE: usize = 4;
+/** Of XOR2 one bit. */
+const MOST_XOR2_SAMPLES_PER_BYTE: usize = 8;
+const XOR: u32 = 0;
+const XOR2: u32 = 3;
 
 let p: usize = 0;
 let broken: bool = false;
@@ -34,10 +39,12 @@ let minTime: i64 = 0;
 let maxTime: i64 = 0;
 let data: usize = 0;
 let dataLength: usize = 0;
+let chunkType: u32 = XOR;
 
-/** Reads the AggrChunk at `p` and goes behind it; false for one that is not usual. */
-function usual(end: usize): bool {
+/** Reads the AggrChunk at `p` and goes behind it; false for one that is not usual, as any of XOR2 is unless `xor2`. */
+function usual(end: usize, xor2: bool): bool {
   broken = false;
+  chunkType = XOR;
   if (load<u8>(p++) != 0x12) return false;
   const length = uvarint(end);
   if (broken || length > <u64>(end - p)) return false;
@@ -50,8 +57,9 @@ function usual(end: usize): bool {
   if (uvarint(stop) != <u64>(stop - p) || broken || p >= stop) return false;
   let tag = load<u8>(p++);
   if (tag == 0x08) {
-    // Type 0 is XOR.
-    if (uvarint(stop) != 0 || p >= stop) return false;
+    const type = uvarint(stop);
+    if (p >= stop || (type != XOR && !(xor2 && type == XOR2))) return false;
+    chunkType = <u32>type;
     tag = load<u8>(p++);
   }
   if (tag != 0x12) return false;
@@ -69,20 +77,21 @@ function usual(end: usize): bool {
 
 /**
  * The samples that the chunks in [at, end) which overlap [mint, maxt] claim to have; UNUSUAL when one is not a usual
- * chunk or does not begin after the one before it.
+ * chunk or does not begin after the one before it. Chunks of XOR2 are usual when `xor2` is set.
  */
-export function chunksClaimed(at: usize, end: usize, mint: f64, maxt: f64): i32 {
+export function chunksClaimed(at: usize, end: usize, mint: f64, maxt: f64, xor2: bool): i32 {
   let total: usize = 0;
   let before = i64.MIN_VALUE;
   p = at;
   while (p < end) {
-    if (!usual(end)) return UNUSUAL;
+    if (!usual(end, xor2)) return UNUSUAL;
     if (minTime <= before || maxTime < minTime) return UNUSUAL;
     before = maxTime;
     if (<f64>maxTime < mint || <f64>minTime > maxt) continue;
     if (dataLength < 2) return TRUNCATED;
     const count = <usize>bswap<u16>(load<u16>(data));
-    if (count > dataLength * MOST_SAMPLES_PER_BYTE) return TRUNCATED;
+    const perByte = chunkType == XOR ? MOST_SAMPLES_PER_BYTE : MOST_XOR2_SAMPLES_PER_BYTE;
+    if (count > dataLength * perByte) return TRUNCATED;
     total += count;
   }
   return <i32>min<usize>(total, <usize>i32.MAX_VALUE);
@@ -90,16 +99,20 @@ export function chunksClaimed(at: usize, end: usize, mint: f64, maxt: f64): i32 
 
 /**
  * Decodes those chunks into columns that have room for what they claim; returns the number of samples. What a chunk
- * holds past [mint, maxt] is decoded too.
+ * holds past [mint, maxt] is decoded too; start timestamps are left out.
  */
-export function chunksDecode(at: usize, end: usize, mint: f64, maxt: f64, times: usize, values: usize): i32 {
+export function chunksDecode(
+  at: usize, end: usize, mint: f64, maxt: f64, xor2: bool, times: usize, values: usize,
+): i32 {
   let total: usize = 0;
   p = at;
   while (p < end) {
-    if (!usual(end)) return UNUSUAL;
+    if (!usual(end, xor2)) return UNUSUAL;
     if (<f64>maxTime < mint || <f64>minTime > maxt) continue;
     const to = times + (total << 3);
-    const decoded = xorDecode(data, dataLength, to, values + (total << 3), -1);
+    const decoded = chunkType == XOR
+      ? xorDecode(data, dataLength, to, values + (total << 3), -1)
+      : xor2Decode(data, dataLength, to, values + (total << 3), 0);
     if (decoded < 0) return TRUNCATED;
     if (decoded == 0) continue;
     // A chunk may hold samples from before the time that it says.

@@ -204,7 +204,7 @@ function takeCodeA(): u64 {
 }
 
 /**
- * Decodes all samples of a chunk; returns their number, or -1 for a chunk that ends before its own count says or is none.
+ * Decodes all samples of a chunk, start timestamps unless `starts` is 0; returns their number, or -1 for a chunk that ends before its own count says or is none.
  * Reads up to 64 bytes behind it.
  */
 export function xor2Decode(at: usize, length: usize, times: usize, values: usize, starts: usize): i32 {
@@ -229,7 +229,7 @@ export function xor2Decode(at: usize, length: usize, times: usize, values: usize
   }
   store<f64>(times, <f64>t);
   store<u64>(values, v);
-  store<f64>(starts, <f64>start);
+  if (starts != 0) store<f64>(starts, <f64>start);
   if (count == 1) return 1;
   let delta = <i64>uvarint(p, end);
   p = uvarintEnd();
@@ -268,7 +268,7 @@ export function xor2Decode(at: usize, length: usize, times: usize, values: usize
     const place = <usize>i << 3;
     store<f64>(times + place, <f64>t);
     store<u64>(values + place, v);
-    store<f64>(starts + place, <f64>start);
+    if (starts != 0) store<f64>(starts + place, <f64>start);
   }
   return count;
 }

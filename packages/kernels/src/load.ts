@@ -37,12 +37,13 @@ export type KernelExports = {
   xorEncode(times: number, values: number, count: number, to: number): number;
   xor2Decode(at: number, length: number, times: number, values: number, starts: number): number;
   xor2Encode(times: number, values: number, starts: number, count: number, to: number): number;
-  chunksClaimed(at: number, end: number, mint: number, maxt: number): number;
+  chunksClaimed(at: number, end: number, mint: number, maxt: number, xor2: boolean): number;
   chunksDecode(
     at: number,
     end: number,
     mint: number,
     maxt: number,
+    xor2: boolean,
     times: number,
     values: number,
   ): number;

@@ -4,6 +4,7 @@ import { kernel } from "./load.ts";
 import { encodeXor } from "./twins/xor.ts";
 import { XorChunkTruncatedError } from "./xor.ts";
 import { KernelBytes, XorColumns } from "./xor-columns.ts";
+import { xorToXor2 } from "./xor2.ts";
 
 /** Chunks one behind the other, `counts` samples each, and what they hold. */
 function chunksOf(counts: readonly number[]) {
@@ -128,9 +129,9 @@ test("a series' chunks as StoreAPI sends them become columns, those beside the r
         const maxt = first + Math.max(a, b) * 15_000;
         let claimed = 0;
         columns.clear();
-        expect(columns.appendSeries(bytes, mint, maxt, (samples) => (claimed += samples))).toBe(
-          true,
-        );
+        expect(
+          columns.appendSeries(bytes, mint, maxt, false, (samples) => (claimed += samples)),
+        ).toBe(true);
         expect(columns.length).toBe(claimed);
         const inside = (time: number) => time >= mint && time <= maxt;
         const got = contents(columns);
@@ -147,7 +148,7 @@ test("a series' chunks as StoreAPI sends them become columns, those beside the r
 test("chunks that overlap, are of another encoding or laid out otherwise are left to others", () => {
   const { fields, bytes, times } = seriesOf([3, 4]);
   const columns = new XorColumns();
-  const take = (given: Uint8Array) => columns.appendSeries(given, 0, 2 ** 53, free);
+  const take = (given: Uint8Array) => columns.appendSeries(given, 0, 2 ** 53, false, free);
   const [one = new Uint8Array(0), two = new Uint8Array(0)] = fields;
   expect(take(Buffer.concat([two, one]))).toBe(false);
   expect(take(Buffer.concat([one, one]))).toBe(false);
@@ -167,17 +168,44 @@ test("chunks that overlap, are of another encoding or laid out otherwise are lef
   columns.release();
 });
 
+test("chunks of XOR2 are read as well, but where start timestamps are wanted", () => {
+  const { chunks, times, values } = chunksOf([120, 1, 200, 127]);
+  let from = 0;
+  const fields = chunks.map((chunk, i) => {
+    const count = [120, 1, 200, 127][i] as number;
+    const [first, last] = [times[from] as number, times[from + count - 1] as number];
+    from += count;
+    const started = xorToXor2(chunk, [first, 5, last, 7]) as Uint8Array;
+    return i === 2 ? chunkField(first, last, chunk) : chunkField(first, last, started, 3);
+  });
+  const columns = new XorColumns();
+  const all = Buffer.concat(fields);
+  expect(columns.appendSeries(all, 0, 2 ** 53, true, free)).toBe(false);
+  expect(columns.length).toBe(0);
+  expect(columns.appendSeries(all, 0, 2 ** 53, false, free)).toBe(true);
+  expect(contents(columns)).toEqual({ times, values });
+  for (const type of [1, 2, 4, 5]) {
+    const other = chunkField(1, 2, chunks[0] as Uint8Array, type);
+    expect(columns.appendSeries(other, 0, 2 ** 53, false, free)).toBe(false);
+  }
+  const torn = (xorToXor2(chunks[0] as Uint8Array, [0, 1]) as Uint8Array).slice(0, -3);
+  expect(() => columns.appendSeries(chunkField(1, 2, torn, 3), 0, 10, false, free)).toThrow(
+    XorChunkTruncatedError,
+  );
+  columns.release();
+});
+
 test("a chunk that claims more samples than it holds is an error before memory is taken", () => {
   const columns = new XorColumns();
   const claims = (data: Uint8Array) => () =>
-    columns.appendSeries(chunkField(1, 2, data), 0, 10, () => {
+    columns.appendSeries(chunkField(1, 2, data), 0, 10, false, () => {
       throw new Error("charged");
     });
   expect(claims(Uint8Array.of(0xff, 0xff, 1, 2, 3))).toThrow(XorChunkTruncatedError);
   expect(claims(Uint8Array.of(1))).toThrow(XorChunkTruncatedError);
   const { chunks } = chunksOf([20]);
   const torn = (chunks[0] as Uint8Array).slice(0, -4);
-  expect(() => columns.appendSeries(chunkField(1, 2, torn), 0, 10, free)).toThrow(
+  expect(() => columns.appendSeries(chunkField(1, 2, torn), 0, 10, false, free)).toThrow(
     XorChunkTruncatedError,
   );
   expect(columns.length).toBe(0);

@@ -98,26 +98,29 @@ export class XorColumns {
    * is decoded too).
    *
    * @param chunks `chunks` fields of StoreAPI's Series, one behind the other.
+   * @param startTimes Whether start timestamps are wanted: XOR2 chunks are not for these columns then.
    * @param charge Told before memory is taken how many samples the chunks claim to hold.
-   * @returns False when they are not all plain XOR chunks that follow each other in time: nothing is appended then.
+   * @returns False when they are not all plain XOR or XOR2 chunks that follow each other in time: nothing is appended then.
    * @throws {XorChunkTruncatedError} @throws {KernelMemoryError}
    */
   appendSeries(
     chunks: Uint8Array,
     mint: number,
     maxt: number,
+    startTimes: boolean,
     charge: (samples: number) => void,
   ): boolean {
     const from = inScratch(chunks).address(0);
     const end = from + chunks.length;
     const { exports } = kernel();
-    const claimed = exports.chunksClaimed(from, end, mint, maxt);
+    const claimed = exports.chunksClaimed(from, end, mint, maxt, !startTimes);
     if (claimed === UNUSUAL) return false;
     if (claimed < 0) throw new XorChunkTruncatedError(chunks.length);
     charge(claimed);
     this.#reserve(this.length + claimed);
     const times = this.#at + this.length * 8;
-    const decoded = exports.chunksDecode(from, end, mint, maxt, times, times + this.#capacity * 8);
+    const values = times + this.#capacity * 8;
+    const decoded = exports.chunksDecode(from, end, mint, maxt, !startTimes, times, values);
     if (decoded === UNUSUAL) return false;
     if (decoded < 0) throw new XorChunkTruncatedError(chunks.length);
     this.length += decoded;

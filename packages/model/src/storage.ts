@@ -55,10 +55,9 @@ export type ChunkSelect = {
   skipChunks: boolean;
   /** Stop after this many series; 0 for no limit. */
   limit: number;
-  /**
-   * Whether chunks are wanted with the start timestamps that there are, which StoreAPI has no numbers for. Who is not
-   * asked may leave them in.
-   */
+  /** Whether chunks may be of the encodings with start timestamps, which StoreAPI has no numbers for, where they are stored so. */
+  anyEncoding?: boolean;
+  /** Whether start timestamps are wanted also where they are not in the chunks yet. */
   startTimes?: boolean;
   signal: AbortSignal;
 };

@@ -458,6 +458,9 @@ export function chunkHash(chunk: WireChunk): bigint {
 }
 
 /** The number of samples that a chunk's header claims. */
-export function claimedSamples(data: Uint8Array): number {
-  return data.length < 2 ? 0 : ((data[0] as number) << 8) | (data[1] as number);
+export function claimedSamples({ encoding, data }: Pick<WireChunk, "encoding" | "data">): number {
+  if (data.length < 2) return 0;
+  const count = ((data[0] as number) << 8) | (data[1] as number);
+  // Histograms with start timestamps have the counter reset header in the top bits.
+  return encoding > ChunkEncoding.XOR2 ? count & 0x3fff : count;
 }

@@ -22,7 +22,7 @@ import { FRAME_BYTES_HEADER, frameSize } from "./frame-size.ts";
 import { mergeSeries, type SeriesOf, type SeriesStream } from "./merge.ts";
 import { type Lasting, relabelSeries } from "./relabelled.ts";
 import { matchExternal, overlaps, type StoreSource } from "./source.ts";
-import { START_TIMES_HEADER } from "./start-times-header.ts";
+import { START_TIMES_HEADER, StartTimes } from "./start-times-header.ts";
 
 export async function* seriesAnswer(
   sources: readonly StoreSource[],
@@ -53,7 +53,7 @@ export async function* seriesAnswer(
     lasting: (chunks) => chunks,
     select: ({ queryable }, select) => queryable.selectChunks(select),
     write: (message, labels, chunks) =>
-      message.add(labels, outgoing(inTimeOrder(chunks), request.aggregates, wantsStartTimes(call))),
+      message.add(labels, outgoing(inTimeOrder(chunks), request.aggregates, takesAny(call))),
   });
 }
 
@@ -144,7 +144,8 @@ async function* sourceSeries<C>(
     ...range,
     matchers,
     skipChunks: request.skipChunks,
-    startTimes: wantsStartTimes(call),
+    anyEncoding: takesAny(call),
+    startTimes: call.metadata.get(START_TIMES_HEADER) === StartTimes.WANTED,
     // Before sorting, sharding and merging, nobody knows which series are the first.
     limit: touchesOwnLabels || request.shardInfo !== null ? 0 : request.limit,
   });
@@ -199,21 +200,22 @@ function inTimeOrder<C extends Chunk>(chunks: readonly C[]): readonly C[] {
   return chunks;
 }
 
-function wantsStartTimes({ metadata }: GrpcCall): boolean {
-  return metadata.get(START_TIMES_HEADER) === "1";
+function takesAny({ metadata }: GrpcCall): boolean {
+  const value = metadata.get(START_TIMES_HEADER);
+  return value === StartTimes.STORED || value === StartTimes.WANTED;
 }
 
-/** Chunks of aggregates as the aggregates that were asked for; others without start timestamps unless they are wanted. */
+/** Chunks of aggregates as the aggregates that were asked for; others as StoreAPI has them, unless any are taken. */
 function outgoing(
   chunks: readonly Chunk[],
   wanted: readonly number[],
-  startTimes: boolean,
+  anyEncoding: boolean,
 ): readonly OutgoingChunk[] {
   if (!chunks.some(({ encoding }) => encoding > ChunkEncoding.FLOAT_HISTOGRAM)) return chunks;
   return chunks.map((chunk): OutgoingChunk => {
     // StoreAPI has no number for encodings with start timestamps.
     if (chunk.encoding !== ChunkEncoding.AGGREGATE) {
-      return startTimes ? chunk : withoutStartTimes(chunk);
+      return anyEncoding ? chunk : withoutStartTimes(chunk);
     }
     const split = splitAggregates(chunk.data);
     const parts = AGGREGATE_ORDER.flatMap((aggregate) => {

@@ -14,7 +14,7 @@ import { BlockReader, decodeSamples } from "@torus/tsdb";
 import { expect, test } from "vitest";
 import { mergeCopies } from "./dedup/dedup.ts";
 import { unionColumns } from "./dedup/union.ts";
-import { START_TIMES_HEADER } from "./start-times-header.ts";
+import { START_TIMES_HEADER, StartTimes } from "./start-times-header.ts";
 import { storeMethods } from "./store-service.ts";
 
 /** Written by Prometheus; see test/golden/tsdb/README.md. */
@@ -33,7 +33,7 @@ type Golden = {
 
 const call: GrpcCall = { metadata: new Map(), signal: new AbortController().signal, peer: "test" };
 
-async function seriesOf(dir: string, startTimes = false): Promise<WireSeries[]> {
+async function seriesOf(dir: string, header = ""): Promise<WireSeries[]> {
   const queryable = new BlockReader(dir);
   const { minTime: mint, maxTime: maxt } = queryable;
   const methods = storeMethods({
@@ -51,7 +51,7 @@ async function seriesOf(dir: string, startTimes = false): Promise<WireSeries[]> 
     matchers: [new Matcher("!=", "__name__", "")],
   });
   const out: WireSeries[] = [];
-  const metadata = new Map(startTimes ? [[START_TIMES_HEADER, "1"]] : []);
+  const metadata = new Map(header === "" ? [] : [[START_TIMES_HEADER, header]]);
   for await (const frame of method.handler(request, { ...call, metadata })) {
     const { series, warnings } = decodeSeriesResponse(frame);
     expect(warnings).toEqual([]);
@@ -102,10 +102,12 @@ test("who asks for start timestamps gets those of floats and native histograms",
   const encodings = new Set<number>();
   for (const ulid of readdirSync(path.join(root, name))) {
     const want = golden.blocks.find((block) => block.ulid === ulid)?.content.series ?? [];
-    const got = await seriesOf(path.join(root, name, ulid), true);
+    const got = await seriesOf(path.join(root, name, ulid), StartTimes.WANTED);
+    const stored = await seriesOf(path.join(root, name, ulid), StartTimes.STORED);
     for (const [i, { samples }] of want.entries()) {
       const chunks = got[i]?.chunks ?? [];
       for (const { encoding } of chunks) encodings.add(encoding);
+      expect(stored[i]?.chunks).toEqual(chunks);
       const columns = mergeCopies(chunks, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
       const starts = samples.map((sample) => (Array.isArray(sample) ? sample[2] : sample.st) ?? 0);
       const none = starts.map(() => 0);

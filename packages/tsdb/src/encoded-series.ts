@@ -75,7 +75,7 @@ class BlockCursor implements Cursor {
       windows.find(places.ref(i), places.isVerified(i));
       places.setVerified(i);
       const { encoding, bytes, offset, length } = windows;
-      if (encoding > ChunkEncoding.FLOAT_HISTOGRAM && this.#select.startTimes !== true) return null;
+      if (encoding > ChunkEncoding.FLOAT_HISTOGRAM && !takesAny(this.#select)) return null;
       fields.append(minTime, maxTime, encoding - 1, bytes, offset, length);
     }
     return last;
@@ -213,7 +213,7 @@ export async function* encodedSeries(
 
 function* batches(
   cursors: readonly Cursor[],
-  { limit, startTimes = false }: ChunkSelect,
+  select: ChunkSelect,
 ): Generator<readonly EncodedSeries[]> {
   const fields = new ChunkFields();
   let batch: { labels: Labels; end: number }[] = [];
@@ -226,12 +226,12 @@ function* batches(
       const before = fields.length;
       if (!writeAll(same, fields)) {
         fields.cut(before);
-        writeSorted(same, fields, startTimes);
+        writeSorted(same, fields, takesAny(select));
       }
       for (const cursor of same) cursor.advance();
       if (fields.length === before) continue;
       batch.push({ labels, end: fields.length });
-      if (++given === limit) break;
+      if (++given === select.limit) break;
       if (batch.length < BATCH_SERIES && fields.length < BATCH_BYTES) continue;
       yield views(batch, fields.view());
       batch = [];
@@ -241,6 +241,10 @@ function* batches(
   } finally {
     fields.release();
   }
+}
+
+function takesAny({ anyEncoding, startTimes }: ChunkSelect): boolean {
+  return anyEncoding === true || startTimes === true;
 }
 
 /** The cursors that stand at the first series, in their order. */
@@ -269,11 +273,11 @@ function writeAll(cursors: readonly Cursor[], fields: ChunkFields): boolean {
   return true;
 }
 
-function writeSorted(cursors: readonly Cursor[], fields: ChunkFields, startTimes: boolean): void {
+function writeSorted(cursors: readonly Cursor[], fields: ChunkFields, anyEncoding: boolean): void {
   const chunks = cursors.flatMap((cursor) => cursor.chunks());
   chunks.sort((a, b) => a.minTime - b.minTime || a.maxTime - b.maxTime);
   for (const chunk of chunks) {
-    const { minTime, maxTime, encoding, data } = startTimes ? chunk : withoutStartTimes(chunk);
+    const { minTime, maxTime, encoding, data } = anyEncoding ? chunk : withoutStartTimes(chunk);
     fields.appendBytes(minTime, maxTime, encoding - 1, data);
   }
 }

@@ -166,8 +166,8 @@ export class ColumnBuilder {
  */
 export function decodeChunks(chunks: readonly SampleChunk[]): Columns {
   let total = 0;
-  for (const { encoding, data } of chunks) {
-    if (encoding === ChunkEncoding.XOR) total += claimedSamples(data);
+  for (const chunk of chunks) {
+    if (chunk.encoding === ChunkEncoding.XOR) total += claimedSamples(chunk);
   }
   const out = new ColumnBuilder(total);
   for (const chunk of chunks) {
@@ -179,7 +179,7 @@ export function decodeChunks(chunks: readonly SampleChunk[]): Columns {
       if (before > 0) out.dropNotAfter(last, out.length - before);
       continue;
     }
-    out.append(claimedSamples(data), (timestamps, values) => {
+    out.append(claimedSamples(chunk), (timestamps, values) => {
       const decoded = xorDecodeChunk(data, timestamps, values);
       if (chunk.count !== undefined) divideByCount(chunk, chunk.count, timestamps, values, decoded);
       return decoded;
@@ -233,7 +233,7 @@ function countsOf(
   if (encoding !== ChunkEncoding.XOR) {
     throw new AggregatesUnequalError(sum, `counts in a chunk of encoding ${encoding}`);
   }
-  const claimed = claimedSamples(data);
+  const claimed = claimedSamples({ encoding, data });
   const countTimes = new Float64Array(claimed);
   const counts = new Float64Array(claimed);
   const decoded = xorDecodeChunk(data, countTimes, counts);

@@ -3,7 +3,6 @@
  * NaN and stale samples are left out. A sample at the last timestamp sets the value that the next step starts from.
  */
 
-import { xorDecodeChunk } from "@torus/kernels";
 import { ChunkEncoding } from "@torus/model";
 import { claimedSamples, type WireChunk } from "@torus/protocol";
 import { decodeChunk } from "@torus/tsdb";
@@ -11,20 +10,17 @@ import { ColumnBuilder, type Columns, wordsOfColumn } from "./columns.ts";
 
 /** @param chunks One replica's, ascending. */
 export function counterTotals(chunks: readonly WireChunk[]): Columns {
-  const out = new ColumnBuilder(chunks.reduce((sum, { data }) => sum + claimedSamples(data), 0));
+  const out = new ColumnBuilder(chunks.reduce((sum, chunk) => sum + claimedSamples(chunk), 0));
   let last = 0;
   let lastTime = Number.NEGATIVE_INFINITY;
   let total = 0;
   for (const { encoding, data } of chunks) {
-    if (encoding !== ChunkEncoding.XOR) {
+    if (encoding !== ChunkEncoding.XOR && encoding !== ChunkEncoding.XOR2) {
       lastTime = passHistograms(out, { encoding, data }, lastTime);
       continue;
     }
-    const count = claimedSamples(data);
-    const timestamps = new Float64Array(count);
-    const values = new Float64Array(count);
-    xorDecodeChunk(data, timestamps, values);
-    for (let i = 0; i < count; i++) {
+    const { timestamps, values } = decodeChunk({ encoding, data }, -Infinity, Infinity);
+    for (let i = 0; i < timestamps.length; i++) {
       const value = values[i] as number;
       const time = timestamps[i] as number;
       if (Number.isNaN(value)) continue;

@@ -14,7 +14,7 @@ import {
 import { errorText } from "@torus/server";
 import { FRAME_BYTES_HEADER } from "../frame-size.ts";
 import { mergeSeries, type SeriesOf, type SeriesStream } from "../merge.ts";
-import { START_TIMES_HEADER } from "../start-times-header.ts";
+import { START_TIMES_HEADER, StartTimes } from "../start-times-header.ts";
 import { type Endpoint, mayHave } from "./endpoints.ts";
 import { Missing, type MissingOptions } from "./missing.ts";
 
@@ -25,7 +25,7 @@ export type FanOutCall = MissingOptions & {
   signal: AbortSignal;
   /** Told of bytes that are held from now on, and of those given up as a negative number; throws when they are too many. */
   charge: (bytes: number) => void;
-  /** Whether chunks with start timestamps are asked for, which torus nodes answer with where they have them. */
+  /** Whether start timestamps are asked for, which torus nodes answer with where they have them. */
   startTimes?: boolean;
 };
 
@@ -111,7 +111,7 @@ async function* endpointSeries(
         metadata: {
           "thanos-tenant": call.tenant,
           [FRAME_BYTES_HEADER]: FRAME_BYTES,
-          ...(call.startTimes === true ? { [START_TIMES_HEADER]: "1" } : {}),
+          [START_TIMES_HEADER]: call.startTimes === true ? StartTimes.WANTED : StartTimes.STORED,
         },
         signal: call.signal,
       }),

@@ -62,10 +62,11 @@ const DECODED_BATCH = 16;
 /** What chunks become as columns, by the number of samples that each claims. */
 function decodedBytes(chunks: readonly WireChunk[]): number {
   let bytes = 0;
-  for (const { encoding, data } of chunks) {
+  for (const chunk of chunks) {
+    const { encoding } = chunk;
     const perSample =
       encoding === ChunkEncoding.XOR ? 16 : encoding === ChunkEncoding.XOR2 ? 24 : 400;
-    bytes += claimedSamples(data) * perSample;
+    bytes += claimedSamples(chunk) * perSample;
   }
   return bytes;
 }
@@ -106,6 +107,12 @@ export class ProxyQueryable implements Queryable {
     };
   }
 
+  /** Choosing between replicas makes counters running totals: theirs begin at no other time. */
+  #wantsStartTimes({ startTimes }: SeriesSelect): boolean {
+    const { dedup, replicaLabels } = this.#options;
+    return startTimes === true && !(dedup && replicaLabels.length > 0);
+  }
+
   #charge(bytes: number): void {
     this.#options.charge?.(bytes);
   }
@@ -119,6 +126,7 @@ export class ProxyQueryable implements Queryable {
     }
     const { mint, maxt, skipChunks } = select;
     const { func } = select.hints;
+    const startTimes = this.#wantsStartTimes(select);
     const chosen = dedup && replicaLabels.length > 0;
     const columnsOf = (
       encoded: readonly Uint8Array[],
@@ -128,7 +136,9 @@ export class ProxyQueryable implements Queryable {
       const [only] = encoded;
       if (only !== undefined && encoded.length === 1) {
         into.clear();
-        const plain = into.appendSeries(only, mint, maxt, (samples) => charge(samples * 16));
+        const plain = into.appendSeries(only, mint, maxt, startTimes, (samples) =>
+          charge(samples * 16),
+        );
         if (plain)
           return clip(chosen ? dedupOne(columnsIn(into), func) : columnsIn(into), mint, maxt);
       }
@@ -153,7 +163,8 @@ export class ProxyQueryable implements Queryable {
                     this.#charge(more);
                   });
               if (skipChunks || columns.timestamps.length > 0) {
-                out.push({ labels, ...columns });
+                const startTimestamps = startTimes ? columns.startTimestamps : null;
+                out.push({ labels, ...columns, startTimestamps });
               }
             }
             if (out.length > 0) yield out;
@@ -217,7 +228,7 @@ export class ProxyQueryable implements Queryable {
       i = end;
       const columns = dedupColumns(group, algorithm, select.hints.func);
       if (columns.timestamps.length === 0 && !select.skipChunks) continue;
-      out.push({ labels, ...columns });
+      out.push({ labels, ...columns, startTimestamps: null });
       if (out.length === 256) {
         yield out;
         out = [];
@@ -257,10 +268,7 @@ export class ProxyQueryable implements Queryable {
       },
       {
         ...this.#call(select.signal, select.onWarning),
-        // Choosing between replicas makes counters running totals: theirs begin at no other time.
-        startTimes:
-          select.startTimes === true &&
-          !(this.#options.dedup && this.#options.replicaLabels.length > 0),
+        startTimes: this.#wantsStartTimes(select),
       },
     );
   }
