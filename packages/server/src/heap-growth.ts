@@ -17,15 +17,19 @@ export function growthPercent(usedBytes: number, roomBytes: number): number {
   return Math.floor((roomBytes / Math.max(usedBytes, 1 << 20) - 1) * 100);
 }
 
-/** @returns Ends it: V8's own rule holds again. */
+/**
+ * @param roomBytes At most a quarter of what V8 may take at all counts, which is less in a small container.
+ * @returns Ends it: V8's own rule holds again.
+ */
 export function letHeapGrow(roomBytes: number): () => void {
+  const room = Math.min(roomBytes, getHeapStatistics().heap_size_limit / 4);
   let last = 0;
   const set = (percent: number) => {
     if (percent === last) return;
     last = percent;
     setFlagsFromString(`--heap-growing-percent=${percent}`);
   };
-  const check = () => set(growthPercent(getHeapStatistics().used_heap_size, roomBytes));
+  const check = () => set(growthPercent(getHeapStatistics().used_heap_size, room));
   check();
   const timer = setInterval(check, CHECK_EVERY_MS).unref();
   return () => {
