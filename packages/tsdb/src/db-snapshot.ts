@@ -4,7 +4,7 @@
  *
  *   81 {"version", "chunkRangeMs", "nextRef"}                       first
  *   82 series (head/dump.ts)    4, 6 to 10, 12, 13 as in the write-ahead log, of series that stand before
- *   84 start timestamps of these (head/start-runs.ts), as a record of type 11 behind its first byte
+ *   84 start timestamps of these (head/start-runs.ts)
  *   83 {"series", "aliases": [[ref, its ref now]], "removed": [[ref, segment]]}   last
  *
  * The write-ahead log keeps all that it would without: a snapshot that is damaged, unfinished, of other options or not of
@@ -77,8 +77,8 @@ export async function writeSnapshot(
       const { at, length, records } = dumped;
       return part({ kernel: { type: SnapshotRecord.SERIES, at, length }, records });
     });
-    for (const record of head.starts?.records() ?? []) {
-      await part({ records: [Buffer.concat([Uint8Array.of(SnapshotRecord.STARTS), record])] });
+    for (const starts of head.starts?.parts() ?? []) {
+      await part({ records: [Buffer.concat([Uint8Array.of(SnapshotRecord.STARTS), starts])] });
     }
     const end: End = { series, aliases: [...source.aliases], removed: [...source.removed] };
     await part({ records: [...source.records, jsonRecord(SnapshotRecord.END, end)] });

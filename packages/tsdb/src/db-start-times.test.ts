@@ -13,7 +13,7 @@ import { DataDirectory } from "./data-dir/data-directory.ts";
 import { Tsdb } from "./db.ts";
 import { Head } from "./head/head.ts";
 import { RecordMalformedError } from "./head/replay.ts";
-import { StartRuns } from "./head/start-runs.ts";
+import { StartRuns, StartRunsMalformedError } from "./head/start-runs.ts";
 import { type TestSeries, walkedRequest } from "./head/test-requests.ts";
 import { readLog } from "./wlog/reader.ts";
 import { decodeRecord, encodeRecord } from "./wlog/records.ts";
@@ -421,15 +421,7 @@ test("after a log that could not be written the start timestamps are those of be
   // Both go on as if the failed request had not been: b's without one begins nothing, a's ends its own.
   send(series("b", [START + 2, 1]));
   send(series("a", [START + 2, 1]));
-  const runs = [...(head.starts?.records() ?? [])].map((record) => decodeRecord(record));
-  expect(runs).toMatchObject([
-    {
-      samples: [
-        { time: BigInt(START), startTime: BigInt(START - 1) },
-        { time: BigInt(START + 2), startTime: 0n },
-      ],
-    },
-  ]);
+  expect([...(head.starts?.entries() ?? [])]).toEqual([[1, [START, START - 1, START + 2, 0]]]);
   head.close();
 });
 
@@ -451,6 +443,16 @@ test("above the bound the oldest of a series are forgotten, and nothing false is
   expect(runs.within(1, START + 3, START + 4)).toEqual([START + 3, 4]);
   runs.truncate(1, START + 4);
   expect(runs.within(1, 0, Infinity)).toEqual([START + 4, 5]);
+  const [part = new Uint8Array(0)] = runs.parts();
+  const again = new StartRuns(k, 3);
+  again.restore(part, (ref) => (ref === 1 ? record : 0));
+  expect([...again.entries()]).toEqual([[1, [START + 4, 5]]]);
+  expect(again.count).toBe(1);
+  for (let end = 1; end < part.length; end++) {
+    expect(() => new StartRuns(k).restore(part.subarray(0, end), () => record)).toThrow(
+      StartRunsMalformedError,
+    );
+  }
   runs.forget(1);
   expect([runs.count, runs.size]).toEqual([0, 0]);
   k.free(record, 64);

@@ -149,14 +149,9 @@ export class Replay {
     }
   }
 
-  /** Takes a record of `StartRuns.records`, behind the series that it names. @throws {RecordMalformedError} */
-  startRuns(bytes: Uint8Array): void {
-    const record = decoded(bytes);
-    if (record?.type !== 11) return;
-    for (const { ref, time, startTime } of record.samples) {
-      const series = this.#seriesOf(ref);
-      if (series !== 0) this.#state.starts?.note(series, Number(time), this.#keptStart(startTime));
-    }
+  /** Takes a part of `StartRuns.parts`, behind the series that it names. @throws {StartRunsMalformedError} */
+  startRuns(part: Uint8Array): void {
+    this.#state.starts?.restore(part, (ref) => this.#seriesOf(ref));
   }
 
   /** The log names the series with `ref` by another ref too. */

@@ -4,13 +4,13 @@
  *
  *   runs of a series            first time, start timestamp (0 where there is none), and so on; ms, ascending
  *   start (24 bytes, kernel)    u32 series, u32 late row + 1 or 0, i64 t, i64 start timestamp
+ *   part of a snapshot          (u32 ref, u32 numbers, the numbers of its runs as f64)*
  *
  * The kernel notes in a list which of the samples that it judged change a run or have a start timestamp of their own; the
  * list becomes runs when the log has it. A series whose last sample has one is marked STARTED.
  */
 
 import type { Kernel } from "@torus/kernels";
-import { encodeRecord, type RecordSample } from "../wlog/records.ts";
 import { seriesRef, setStartedFlag } from "./series-memory.ts";
 import { ROW_CAPACITY } from "./step-size.ts";
 
@@ -20,10 +20,21 @@ export const MAX_START_RUNS = 1 << 22;
 export const START_CAPACITY = 2 * ROW_CAPACITY;
 const START_BYTES = 24;
 const STARTED_SAMPLE_BYTES = 34;
-const RECORD_RUNS = 4096;
+const PART_BYTES = 256 << 10;
+const PART_HEADER = 8;
 
 /** Runs of several series as columns: those of series i end at `ends[i]`, and begin where those before it end. */
 export type StartColumns = { ends: Uint32Array; runs: Float64Array };
+
+/** Bytes that are no part of a snapshot. */
+export class StartRunsMalformedError extends Error {
+  readonly offset: number;
+  constructor(offset: number) {
+    super(`start timestamps: cut short at byte ${offset}`);
+    this.name = "StartRunsMalformedError";
+    this.offset = offset;
+  }
+}
 
 /** A start timestamp outside of 2^53, which no reader can compute with, is as good as none. */
 export function knownStart(startTime: number): number {
@@ -166,24 +177,55 @@ export class StartRuns {
     this.#bySeries.delete(ref);
   }
 
-  /** All runs as records of type 11 whose samples have a run's first time and start timestamp; their values mean nothing. */
-  *records(): Generator<Uint8Array> {
-    let samples: RecordSample[] = [];
-    const flush = () => {
-      const [first] = samples;
-      const base = { ref: first?.ref ?? 0, time: first?.time ?? 0n };
-      const record = encodeRecord({ type: 11, base, samples });
-      samples = [];
-      return record;
-    };
+  /** Every series' runs, as they are when their turn comes. */
+  entries(): Iterable<[ref: number, runs: readonly number[]]> {
+    return this.#bySeries;
+  }
+
+  /** All runs as bytes, a part at a time; `restore` takes them. */
+  *parts(): Generator<Uint8Array> {
+    let view = new DataView(new ArrayBuffer(PART_BYTES));
+    let at = 0;
     for (const [ref, runs] of this.#bySeries) {
-      for (let i = 0; i < runs.length; i += 2) {
-        const startTime = BigInt(runs[i + 1] as number);
-        samples.push({ ref, time: BigInt(runs[i] as number), startTime, value: 0n });
+      const size = PART_HEADER + runs.length * 8;
+      if (at > 0 && at + size > view.byteLength) {
+        yield new Uint8Array(view.buffer, 0, at);
+        view = new DataView(new ArrayBuffer(PART_BYTES));
+        at = 0;
       }
-      if (samples.length >= RECORD_RUNS) yield flush();
+      if (size > view.byteLength) view = new DataView(new ArrayBuffer(size));
+      view.setUint32(at, ref, true);
+      view.setUint32(at + 4, runs.length, true);
+      at += PART_HEADER;
+      for (let i = 0; i < runs.length; i++, at += 8) view.setFloat64(at, runs[i] as number, true);
     }
-    if (samples.length > 0) yield flush();
+    if (at > 0) yield new Uint8Array(view.buffer, 0, at);
+  }
+
+  /**
+   * Takes a part, into a head whose series have none yet.
+   *
+   * @param seriesOf The address of the series with a ref; 0 when there is none, whose runs are passed over.
+   * @throws {StartRunsMalformedError}
+   */
+  restore(part: Uint8Array, seriesOf: (ref: number) => number): void {
+    const view = new DataView(part.buffer, part.byteOffset, part.byteLength);
+    for (let at = 0; at < part.length; ) {
+      if (part.length - at < PART_HEADER) throw new StartRunsMalformedError(at);
+      const ref = view.getUint32(at, true);
+      const length = view.getUint32(at + 4, true);
+      at += PART_HEADER;
+      if (length % 2 !== 0 || length === 0 || length > (part.length - at) / 8) {
+        throw new StartRunsMalformedError(at);
+      }
+      const series = seriesOf(ref);
+      const runs: number[] = [];
+      for (let i = 0; i < length; i++, at += 8) runs.push(view.getFloat64(at, true));
+      if (series === 0 || this.#bySeries.has(ref)) continue;
+      this.#bySeries.set(ref, runs.slice());
+      this.count += length / 2;
+      setStartedFlag(this.#kernel, series, runs.at(-1) !== 0);
+    }
   }
 
   #eachListed(
