@@ -75,7 +75,7 @@ test("chunks are made, read and made XOR again as by the plain code", () => {
         samples.map(({ value }) => value),
       );
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
 
