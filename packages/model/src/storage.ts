@@ -59,6 +59,11 @@ export type ChunkSelect = {
   anyEncoding?: boolean;
   /** Whether start timestamps are wanted also where they are not in the chunks yet. */
   startTimes?: boolean;
+  /**
+   * Whether chunks of a series must not overlap, as those of late samples do with others: Thanos' queriers pass over
+   * samples of one that begins before the last one ended. Asked of `selectEncoded` only.
+   */
+  disjoint?: boolean;
   signal: AbortSignal;
 };
 

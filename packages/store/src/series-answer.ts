@@ -146,6 +146,8 @@ async function* sourceSeries<C>(
     skipChunks: request.skipChunks,
     anyEncoding: takesAny(call),
     startTimes: call.metadata.get(START_TIMES_HEADER) === StartTimes.WANTED,
+    // Our own query nodes take the union.
+    disjoint: call.metadata.get(FRAME_BYTES_HEADER) === undefined,
     // Before sorting, sharding and merging, nobody knows which series are the first.
     limit: touchesOwnLabels || request.shardInfo !== null ? 0 : request.limit,
   });

@@ -143,7 +143,7 @@ export class Tsdb {
         { dir, minTime, chunkRangeMs, log },
         () => new Head(records, lateLog, { ...options, chunkRangeMs }),
       );
-      wal = new LogWriter(path.join(dir, "wal"), { compression });
+      wal = new LogWriter(path.join(dir, "wal"), { compression, syncsLater: true });
       const db = new Tsdb(options, started, wal, lateLog, blocks, unlock);
       const { late } = started.head;
       // Under the refs of now, and without what was cut off behind damage.
@@ -325,6 +325,7 @@ export class Tsdb {
     this.#closed = true;
     await this.#work.catch(() => undefined);
     await this.#snapshotAtStop();
+    await this.#wal.settled();
     try {
       this.#wal.close();
     } finally {

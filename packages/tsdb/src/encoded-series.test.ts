@@ -7,7 +7,7 @@ import { ByteReader, xxh64 } from "@torus/encoding";
 import { type Chunk, type ChunkSelect, Matcher } from "@torus/model";
 import fc from "fast-check";
 import { afterAll, afterEach, expect, test } from "vitest";
-import { withoutStartTimes } from "./chunkenc/chunk-samples.ts";
+import { decodeSamples, withoutStartTimes } from "./chunkenc/chunk-samples.ts";
 import { Tsdb } from "./db.ts";
 import { type TestSeries, walkedRequest } from "./head/test-requests.ts";
 
@@ -183,6 +183,61 @@ test("whatever is appended, late or cut: any range and limit gives the same chun
     { numRuns: 60 },
   );
   expect(seen).toEqual([new Set(["1"]), new Set(["1", "4"])]);
+});
+
+/** Bits by time, of all chunks of each series; that chunks are in order is checked where it is asked for. */
+async function samples(db: Tsdb, select: ChunkSelect): Promise<Map<string, Map<bigint, bigint>>> {
+  const out = new Map<string, Map<bigint, bigint>>();
+  for await (const batch of db.queryable().selectEncoded?.(select) ?? []) {
+    for (const { labels, chunks } of batch) {
+      const own = new Map<bigint, bigint>();
+      let end = Number.NEGATIVE_INFINITY;
+      for (const chunk of chunks.flatMap(parse)) {
+        if (select.disjoint === true) expect(chunk.minTime).toBeGreaterThan(end);
+        end = chunk.maxTime;
+        const { times, values } = decodeSamples(chunk);
+        expect([times[0], times.at(-1)]).toEqual([BigInt(chunk.minTime), BigInt(chunk.maxTime)]);
+        times.forEach((time, i) => own.set(time, values[i] as bigint));
+      }
+      out.set(labels.join(), new Map([...own].sort(([a], [b]) => (a < b ? -1 : 1))));
+    }
+  }
+  return out;
+}
+
+test("chunks of late samples do not overlap others where that is asked for, and hold the same samples", async () => {
+  const db = await openDb(path.join(scratch, "disjoint"));
+  const series = (i: number, from: number, count: number, stepMs: number): TestSeries => ({
+    labels: ["__name__", "up", "i", String(i)],
+    samples: Array.from({ length: count }, (_, n) => [from + n * stepMs, n * i] as const),
+  });
+  for (let hour = 0; hour < 8; hour++) {
+    append(
+      db,
+      Array.from({ length: 10 }, (_, i) => series(i, START + hour * HOUR, 120, 30_000)),
+    );
+    // Between the samples that are there, and again over one of them.
+    append(db, [series(3, START + hour * HOUR + 15_000, 100, 30_000)]);
+    append(db, [series(4, START + hour * HOUR + 7_000, 5, 30_000)]);
+    if (hour === 4 || hour === 7) await db.compactHead();
+  }
+  // In blocks that overlap, too.
+  append(db, [series(5, START + 6 * HOUR + 11_000, 50, 30_000)]);
+  const all = selectOf(0, 2 ** 50);
+  const want = await samples(db, all);
+  expect(want.get("__name__,up,i,3")?.size).toBe(8 * 220);
+  expect(await samples(db, { ...all, disjoint: true })).toEqual(want);
+  const part = selectOf(START + 1.3 * HOUR, START + 6.2 * HOUR);
+  const clipped = await samples(db, { ...part, disjoint: true });
+  expect([...clipped.keys()]).toEqual([...want.keys()]);
+  for (const [key, own] of clipped) {
+    for (const [time, bits] of own) expect(want.get(key)?.get(time)).toBe(bits);
+  }
+  const whole = await encoded(db, selectOf(0, 2 ** 50));
+  const disjoint = await encoded(db, { ...all, disjoint: true });
+  // What does not overlap goes as it is.
+  expect(disjoint[0]).toEqual(whole[0]);
+  expect(disjoint[3]).not.toEqual(whole[3]);
 });
 
 test("appends and a cut in the middle of a read change nothing of what it gives", async () => {

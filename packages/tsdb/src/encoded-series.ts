@@ -20,6 +20,7 @@ import {
 } from "@torus/model";
 import { withoutDeleted } from "./block/block-reader.ts";
 import { withoutStartTimes } from "./chunkenc/chunk-samples.ts";
+import { mergeChunks } from "./compact/compact.ts";
 import type { BlockChunks, BlockSeries } from "./data-dir/block-series.ts";
 import { ChunkWindows } from "./data-dir/chunk-windows.ts";
 import type { HeldBlock } from "./db-blocks.ts";
@@ -226,7 +227,7 @@ function* batches(
       const before = fields.length;
       if (!writeAll(same, fields)) {
         fields.cut(before);
-        writeSorted(same, fields, takesAny(select));
+        writeSorted(same, fields, takesAny(select), select.disjoint === true);
       }
       for (const cursor of same) cursor.advance();
       if (fields.length === before) continue;
@@ -273,11 +274,16 @@ function writeAll(cursors: readonly Cursor[], fields: ChunkFields): boolean {
   return true;
 }
 
-function writeSorted(cursors: readonly Cursor[], fields: ChunkFields, anyEncoding: boolean): void {
-  const chunks = cursors.flatMap((cursor) => cursor.chunks());
+function writeSorted(
+  cursors: readonly Cursor[],
+  fields: ChunkFields,
+  anyEncoding: boolean,
+  disjoint: boolean,
+): void {
+  const all = cursors.flatMap((cursor) => cursor.chunks());
+  const chunks = anyEncoding ? all : all.map(withoutStartTimes);
   chunks.sort((a, b) => a.minTime - b.minTime || a.maxTime - b.maxTime);
-  for (const chunk of chunks) {
-    const { minTime, maxTime, encoding, data } = anyEncoding ? chunk : withoutStartTimes(chunk);
+  for (const { minTime, maxTime, encoding, data } of disjoint ? mergeChunks(chunks) : chunks) {
     fields.appendBytes(minTime, maxTime, encoding - 1, data);
   }
 }

@@ -23,6 +23,8 @@ export type FileOperations = {
     position: number | null,
   ): number;
   fsync(fd: number): void;
+  /** The same in another thread; `done` is called in a later turn. */
+  fsyncLater(fd: number, done: (error: Error | null) => void): void;
   truncate(fd: number, length: number): void;
   rename(from: string, to: string): void;
   unlink(path: string): void;
@@ -42,6 +44,7 @@ export const files: FileOperations = {
   read: (fd, to, offset, length, position) => fs.readSync(fd, to, offset, length, position),
   write: (fd, from, offset, length, position) => fs.writeSync(fd, from, offset, length, position),
   fsync: (fd) => fs.fsyncSync(fd),
+  fsyncLater: (fd, done) => fs.fsync(fd, done),
   truncate: (fd, length) => fs.ftruncateSync(fd, length),
   rename: (from, to) => fs.renameSync(from, to),
   unlink: (path) => fs.unlinkSync(path),

@@ -135,6 +135,15 @@ export function installFaultyFiles(plan: PlanMemory): () => void {
       }
     },
     fsync: (fd) => step("fsync", nameOf(fd), () => real.fsync(fd)),
+    fsyncLater(fd, done) {
+      try {
+        step("fsync", nameOf(fd), () => undefined);
+      } catch (error) {
+        setImmediate(() => done(error as Error));
+        return;
+      }
+      real.fsyncLater(fd, done);
+    },
     truncate: (fd, length) => step("truncate", nameOf(fd), () => real.truncate(fd, length)),
     rename: (from, to) => step("rename", from, () => real.rename(from, to)),
     unlink: (file) => step("unlink", file, () => real.unlink(file)),

@@ -23,7 +23,15 @@ export class RecordTooLargeError extends Error {
   }
 }
 
-export type LogWriterOptions = { compression: Compression; segmentSize?: number };
+export type LogWriterOptions = {
+  compression: Compression;
+  segmentSize?: number;
+  /**
+   * Ended segments are synced by another thread, as a disk may need a second for one. What goes wrong then is thrown by
+   * the next `log`, and whoever closes the log waits for `settled` before.
+   */
+  syncsLater?: boolean;
+};
 
 export class LogWriter {
   readonly dir: string;
@@ -36,6 +44,11 @@ export class LogWriter {
   #written = 0;
   /** What a failed write left may stand behind `#offset`: nothing is written before that is cut off. */
   #unsettled = false;
+  readonly #syncsLater: boolean;
+  /** Ended segments that are being synced, what went wrong with one, and who waits for all. */
+  #syncing = 0;
+  #syncError: Error | null = null;
+  #onSettled: (() => void)[] = [];
   #closed = false;
   #buffer = Buffer.allocUnsafe(4 * PAGE_SIZE);
 
@@ -45,6 +58,7 @@ export class LogWriter {
     this.dir = dir;
     this.#compression = options.compression;
     this.#segmentSize = options.segmentSize ?? SEGMENT_SIZE;
+    this.#syncsLater = options.syncsLater ?? false;
     this.#segment = (listSegments(dir).at(-1) ?? -1) + 1;
     this.#fd = files.open(segmentPath(dir, this.#segment), "ax");
   }
@@ -70,6 +84,9 @@ export class LogWriter {
    * in those before the last.
    */
   log(records: readonly Uint8Array[]): void {
+    const failed = this.#syncError;
+    this.#syncError = null;
+    if (failed !== null) throw failed;
     let total = 0;
     for (const record of records) total += partsSize(record.length, this.#offset + total);
     if (this.#offset > 0 && this.#offset + total > this.#segmentSize) this.nextSegment();
@@ -142,18 +159,40 @@ export class LogWriter {
   }
 
   /**
-   * Ends the segment (its last page is filled with zeros and it is synced) and begins the next one. When it throws,
+   * Ends the segment (its last page is filled with zeros and it is synced, see `syncsLater`) and begins the next one. When it throws,
    * the segment is still the one that is written to.
    */
   nextSegment(): void {
     this.#fillPage();
-    files.fsync(this.#fd);
+    if (!this.#syncsLater) files.fsync(this.#fd);
     const fd = files.open(segmentPath(this.dir, this.#segment + 1), "ax");
     const ended = this.#fd;
     this.#fd = fd;
     this.#segment++;
     this.#offset = 0;
-    files.close(ended);
+    if (this.#syncsLater) this.#syncLater(ended);
+    else files.close(ended);
+  }
+
+  #syncLater(fd: number): void {
+    this.#syncing++;
+    files.fsyncLater(fd, (error) => {
+      this.#syncError ??= error;
+      try {
+        files.close(fd);
+      } catch (failed) {
+        this.#syncError ??= failed as Error;
+      }
+      if (--this.#syncing > 0) return;
+      for (const settled of this.#onSettled.splice(0)) settled();
+    });
+  }
+
+  /** Resolves when no ended segment is being synced. */
+  settled(): Promise<void> {
+    return this.#syncing === 0
+      ? Promise.resolve()
+      : new Promise((resolve) => this.#onSettled.push(resolve));
   }
 
   #fillPage(): void {
@@ -185,6 +224,7 @@ export class LogWriter {
     } finally {
       this.abandon();
     }
+    if (this.#syncError !== null) throw this.#syncError;
   }
 
   /** Closes the file as it is. */
