@@ -438,6 +438,7 @@ export function knownStart(start: i64): i64 {
 
 let startsFrom: usize = 0;
 let startsTo: usize = 0;
+let startedRows: i32 = 0;
 
 /**
  * Where the next prepare or replay notes start timestamps: of samples that have one, and of the first sample without one
@@ -446,10 +447,16 @@ let startsTo: usize = 0;
 export function startsInto(at: usize): void {
   startsFrom = at;
   startsTo = at;
+  startedRows = 0;
 }
 /** Where the list ends. */
 export function startsEnd(): usize {
   return startsTo;
+}
+
+/** How many of the list are of no late row. */
+export function startsOfRows(): i32 {
+  return startedRows;
 }
 
 /** Whether `noteStart` is to be called for a sample of a series with these flags. */
@@ -461,6 +468,7 @@ export function hasStart(flags: u32, start: i64): bool {
 
 export function noteStart(series: usize, t: i64, start: i64): void {
   putStart(series, 0, t, start);
+  startedRows++;
   const flags = <u32>load<u8>(series, 63);
   store<u8>(series, start != 0 ? flags | STARTED : flags & ~STARTED, 63);
 }

@@ -6,7 +6,7 @@ export {
   headRemovePair, headReplaySamples, headReplayStarted, headReserveRefs, headRestore, headRollback, headSeriesCount, headSetLimit,
   headUnlink, newListEnd, preparedDeferred, preparedEntries, preparedLateRows, preparedMaxTime, preparedMinTime, preparedRecordEnd, replayStoppedAt,
   replayStoppedSeries, replayUnknownRefs,
-  seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass, startedRecord, startsEnd, startsInto,
+  seedHash, seriesCloseChunk, seriesRecordEnd, seriesMarkDead, seriesPairs, seriesTruncate, sortPass, startedRecord, startsEnd, startsInto, startsOfRows,
 } from "./head";
 export { headRestoreDump, restoredEnd, restoredMaxTime, restoredMinTime, seriesDump } from "./head-dump";
 export {

@@ -149,6 +149,7 @@ export type KernelExports = {
   ): number;
   startsInto(at: number): void;
   startsEnd(): number;
+  startsOfRows(): number;
   startedRecord(rows: number, count: number, to: number): number;
   replayUnknownRefs(): number;
   replayStoppedAt(): number;

@@ -85,11 +85,7 @@ export class StartRuns {
   /** The rows of the last prepare as a record of the log; null when none of them has or ends a start timestamp. */
   record(rows: number, count: number): Uint8Array | null {
     const k = this.#kernel;
-    let isListed = false;
-    this.#eachListed((_, lateRow) => {
-      isListed ||= lateRow < 0;
-    });
-    if (!isListed) return null;
+    if (k.exports.startsOfRows() === 0) return null;
     const { record } = startAreas(k);
     return k.bytes.subarray(record, k.exports.startedRecord(rows, count, record) >>> 0);
   }
@@ -97,28 +93,40 @@ export class StartRuns {
   /** What the kernel listed is in the log, or from it. */
   noteListed(): void {
     const k = this.#kernel;
-    this.#eachListed((series, lateRow, time, startTime) => {
-      if (lateRow < 0) this.#note(seriesRef(k, series), time, startTime);
-    });
+    if (k.exports.startsOfRows() === 0) return;
+    const { words } = k;
+    const end = k.exports.startsEnd() >>> 2;
+    for (let at = startAreas(k).list >>> 2; at < end; at += START_BYTES / 4) {
+      if (words[at + 1] !== 0) continue;
+      const ref = seriesRef(k, words[at] as number);
+      this.#note(ref, wide(words, at + 2), wide(words, at + 4));
+    }
   }
 
   /** The listed samples were taken back. */
   settleListed(): void {
     const k = this.#kernel;
-    this.#eachListed((series) => {
+    const { words } = k;
+    const end = k.exports.startsEnd() >>> 2;
+    for (let at = startAreas(k).list >>> 2; at < end; at += START_BYTES / 4) {
+      const series = words[at] as number;
       const last = this.#bySeries.get(seriesRef(k, series))?.at(-1) ?? 0;
       setStartedFlag(k, series, last !== 0);
-    });
+    }
   }
 
   /** Start timestamps of late rows, by the row's index; null for none. */
   lateRows(): Map<number, number> | null {
+    const k = this.#kernel;
+    const { words } = k;
+    const end = k.exports.startsEnd() >>> 2;
     let out: Map<number, number> | null = null;
-    this.#eachListed((_, lateRow, _time, startTime) => {
-      if (lateRow < 0) return;
+    for (let at = startAreas(k).list >>> 2; at < end; at += START_BYTES / 4) {
+      const lateRow = (words[at + 1] as number) - 1;
+      if (lateRow < 0) continue;
       out ??= new Map();
-      out.set(lateRow, startTime);
-    });
+      out.set(lateRow, wide(words, at + 4));
+    }
     return out;
   }
 
@@ -227,28 +235,11 @@ export class StartRuns {
       setStartedFlag(this.#kernel, series, runs.at(-1) !== 0);
     }
   }
-
-  #eachListed(
-    visit: (series: number, lateRow: number, time: number, startTime: number) => void,
-  ): void {
-    const k = this.#kernel;
-    const { list } = startAreas(k);
-    const end = k.exports.startsEnd() >>> 0;
-    const { view } = k;
-    for (let at = list; at < end; at += START_BYTES) {
-      visit(
-        view.getUint32(at, true),
-        view.getUint32(at + 4, true) - 1,
-        wide(view, at + 8),
-        wide(view, at + 16),
-      );
-    }
-  }
 }
 
 /** An i64 within 2^53. */
-function wide(view: DataView, at: number): number {
-  return view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
+function wide(words: Uint32Array, at: number): number {
+  return ((words[at + 1] as number) | 0) * 2 ** 32 + (words[at] as number);
 }
 
 /** Gathers runs of one series after another. */
