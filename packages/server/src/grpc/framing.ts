@@ -18,11 +18,14 @@ export type Frame = { compressed: boolean; message: Uint8Array };
  */
 export class FrameReader {
   readonly #maxBytes: number;
+  readonly #takeBuffer: ((size: number) => Uint8Array) | undefined;
   #chunks: Uint8Array[] = [];
   #size = 0;
 
-  constructor(maxMessageBytes: number) {
+  /** @param take For messages in several chunks; at least as long as asked for. */
+  constructor(maxMessageBytes: number, take?: (size: number) => Uint8Array) {
     this.#maxBytes = maxMessageBytes;
+    this.#takeBuffer = take;
   }
 
   /** Bytes of an incomplete message are waiting. */
@@ -81,10 +84,24 @@ export class FrameReader {
       else this.#chunks[0] = first.subarray(size);
       return first.subarray(0, size);
     }
+    // Nothing may lie behind it in a buffer that is used again.
+    if (this.#size === 0 && this.#takeBuffer !== undefined) {
+      return this.#joined(this.#takeBuffer(size).subarray(0, size));
+    }
     const whole = Buffer.concat(this.#chunks);
     const rest = whole.subarray(size);
     this.#chunks = rest.length === 0 ? [] : [rest];
     return whole.subarray(0, size);
+  }
+
+  #joined(whole: Uint8Array): Uint8Array {
+    let at = 0;
+    for (const chunk of this.#chunks) {
+      whole.set(chunk, at);
+      at += chunk.length;
+    }
+    this.#chunks = [];
+    return whole;
   }
 }
 

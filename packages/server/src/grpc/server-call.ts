@@ -12,9 +12,17 @@ import {
 import type { ErrorCodes } from "../error-codes.ts";
 import { acceptedEncodings, decompress, type SnappyFrameDecoder } from "./compression.ts";
 import { type Frame, FrameReader, writeFrame } from "./framing.ts";
+import type { MessageBuffers } from "./message-buffers.ts";
 import { parseTimeout, readMetadata, statusTrailers } from "./metadata.ts";
 import type { MethodMetrics } from "./server-metrics.ts";
-import { GrpcError, type GrpcMethod, GrpcStatus, REUSABLE_BYTES } from "./service.ts";
+import {
+  type GrpcCall,
+  GrpcError,
+  type GrpcMethod,
+  GrpcStatus,
+  REUSABLE_BYTES,
+  type UnaryHandler,
+} from "./service.ts";
 
 /** What a Buffer costs besides its bytes: a request in frames of one byte is held to the limit too. */
 const CHUNK_OVERHEAD = 256;
@@ -25,6 +33,7 @@ export type ReceiveBudget = { held: number; readonly max: number };
 export type CallLimits = {
   maxMessageBytes: number;
   budget: ReceiveBudget;
+  buffers: MessageBuffers;
   snappy: SnappyFrameDecoder | undefined;
   codes: (error: unknown) => ErrorCodes;
 };
@@ -43,6 +52,8 @@ export class ServerCall {
   #deadline: NodeJS.Timeout | undefined;
   #finished = false;
   #received = 0;
+  /** What holds the request, where it came in several chunks. */
+  #joined: Uint8Array | undefined;
 
   constructor(
     stream: ServerHttp2Stream,
@@ -83,13 +94,27 @@ export class ServerCall {
         await this.#sendAll(method.handler(this.#messages(), call));
       } else {
         const request = await this.#onlyMessage();
-        if (method.kind === "unary") this.#send(await method.handler(request, call));
+        if (method.kind === "unary") await this.#answer(method.handler, request, call);
         else await this.#sendAll(method.handler(request, call));
       }
       this.finish(GrpcStatus.OK, "");
     } catch (error) {
       const { grpc, message } = this.#limits.codes(error);
       this.finish(grpc, message);
+    }
+  }
+
+  async #answer(handler: UnaryHandler, request: Uint8Array, call: GrpcCall): Promise<void> {
+    let answer: Uint8Array | undefined;
+    try {
+      answer = await handler(request, call);
+      this.#send(answer);
+    } finally {
+      const buffer = this.#joined;
+      // An answer that lies in it is still on its way.
+      if (buffer !== undefined && answer?.buffer !== buffer.buffer) {
+        this.#limits.buffers.give(buffer);
+      }
     }
   }
 
@@ -200,7 +225,9 @@ export class ServerCall {
   async #onlyMessage(): Promise<Uint8Array> {
     const stream = this.#stream;
     const frame = await new Promise<Frame>((resolve, reject) => {
-      const reader = new FrameReader(this.#limits.maxMessageBytes);
+      const { buffers, maxMessageBytes } = this.#limits;
+      const take = (size: number) => (this.#joined = buffers.take(size));
+      const reader = new FrameReader(maxMessageBytes, take);
       let only: Frame | undefined;
       stream.on("data", (chunk: Buffer) => {
         if (this.#finished) return;

@@ -16,6 +16,7 @@ import { type ErrorClassifier, errorCodes } from "../error-codes.ts";
 import { formatAddress, listen } from "../listen.ts";
 import type { Logger } from "../log.ts";
 import type { SnappyFrameDecoder } from "./compression.ts";
+import { MessageBuffers } from "./message-buffers.ts";
 import { statusTrailers } from "./metadata.ts";
 import { type ReceiveBudget, ServerCall } from "./server-call.ts";
 import { createGrpcServerMetrics, type MethodMetrics } from "./server-metrics.ts";
@@ -59,6 +60,7 @@ export class GrpcServer {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #calls = new Set<ServerCall>();
   readonly #budget: ReceiveBudget;
+  readonly #buffers = new MessageBuffers();
   readonly #server: Http2Server | Http2SecureServer;
 
   constructor(options: GrpcServerOptions) {
@@ -188,7 +190,7 @@ export class GrpcServer {
     }
     const { maxMessageBytes, snappy, classify } = this.#options;
     const codes = (error: unknown) => errorCodes(error, classify);
-    const limits = { maxMessageBytes, budget: this.#budget, snappy, codes };
+    const limits = { maxMessageBytes, budget: this.#budget, buffers: this.#buffers, snappy, codes };
     const call = new ServerCall(stream, headers, limits, registered.metrics);
     this.#calls.add(call);
     stream.once("close", () => this.#calls.delete(call));
