@@ -1,6 +1,7 @@
 /** CRC-32C and XXH64 over byte arrays. */
 
 import { kernel, SLACK_BYTES } from "./load.ts";
+import { copyShared } from "./shared-copy.ts";
 import { crc32c as plainCrc32c } from "./twins/crc32c.ts";
 
 /** Below this, copying into the kernel's memory costs more than the loop. */
@@ -16,13 +17,13 @@ function inKernel<T>(bytes: Uint8Array, run: (at: number) => T): T {
   if (bytes.buffer === k.memory.buffer) return run(bytes.byteOffset);
   if (bytes.length <= SHORT_BYTES) {
     if (shortAt === 0) shortAt = k.alloc(SHORT_BYTES + SLACK_BYTES);
-    k.bytes.set(bytes, shortAt);
+    copyShared(k.bytes, bytes, shortAt);
     return run(shortAt);
   }
   const size = bytes.length + SLACK_BYTES;
   const at = k.alloc(size);
   try {
-    k.bytes.set(bytes, at);
+    copyShared(k.bytes, bytes, at);
     return run(at);
   } finally {
     k.free(at, size);

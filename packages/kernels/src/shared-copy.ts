@@ -10,11 +10,11 @@ const PIECE = 32 << 10;
 const LEAST = 256;
 const between = new Uint8Array(PIECE + 8);
 
-/** `target.set(source, at)`, where one of both is the kernels' memory. */
+/** `target.set(source, at)`, where one of both, not both, is the kernels' memory. */
 export function copyShared(target: Uint8Array, source: Uint8Array, at = 0): void {
   const to = target.byteOffset + at;
   const from = source.byteOffset;
-  if (((to ^ from) & 7) === 0 || source.length < LEAST) {
+  if (((to ^ from) & 7) === 0 || source.length < LEAST || source.buffer === target.buffer) {
     target.set(source, at);
     return;
   }

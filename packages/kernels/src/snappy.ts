@@ -1,6 +1,7 @@
 /** Snappy's block format over byte arrays, through the kernel. */
 
 import { kernel, SLACK_BYTES } from "./load.ts";
+import { copyShared } from "./shared-copy.ts";
 
 /** The bytes are no snappy block, or not one of the length that its header claims. */
 export class SnappyCorruptError extends Error {
@@ -55,7 +56,7 @@ export function snappyDecode(block: Uint8Array, maxLength: number): Uint8Array {
   const fromSize = block.length + SLACK_BYTES;
   const from = k.alloc(fromSize);
   try {
-    k.bytes.set(block, from);
+    copyShared(k.bytes, block, from);
     const size = checkedDecodedLength(from, block.length, maxLength);
     const header = k.exports.snappyHeaderLength();
     const toSize = size + SLACK_BYTES;
