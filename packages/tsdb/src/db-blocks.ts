@@ -13,6 +13,7 @@ import {
 import { BlockReader } from "./block/block-reader.ts";
 import type { TsdbBlockMeta } from "./block/meta.ts";
 import { deleteBlock } from "./block/write-block.ts";
+import { runInBackground } from "./cut/background.ts";
 import { BlockSeries } from "./data-dir/block-series.ts";
 import type { LogLine } from "./db-replay.ts";
 import { keptSeries } from "./kept-series.ts";
@@ -238,7 +239,7 @@ export class BlockSet {
     for (const block of doomed) {
       while (block.readers > 0) await sleep(READER_POLL_MS);
       block.series.release();
-      deleteBlock(block.reader.dir);
+      await runInBackground("deleteBlock", { dir: block.reader.dir });
       const { minTime, maxTime, ulid } = block.reader.meta;
       this.#log("info", "block deleted", { block: ulid, minTime, maxTime });
     }

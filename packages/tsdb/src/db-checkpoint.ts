@@ -19,7 +19,7 @@ import {
   RecordKind,
   StartMarker,
 } from "./wlog/records.ts";
-import { type Compression, listSegments, sizeOfSegments } from "./wlog/segment.ts";
+import { type Compression, listSegments, segmentPath, sizeOfSegments } from "./wlog/segment.ts";
 import { LogWriter } from "./wlog/writer.ts";
 
 export const CHECKPOINT_NAME = /^checkpoint\.(\d{6,})$/;
@@ -113,11 +113,19 @@ export function writeCheckpoint({ walDir, last, keep, mint, compression }: Check
   syncDirectory(walDir);
 }
 
+/** Writes the checkpoint and deletes what it replaces. @throws {CheckpointSourceError} */
+export function replaceByCheckpoint(input: CheckpointInput): void {
+  writeCheckpoint(input);
+  deleteCovered(input.walDir);
+}
+
 /** Deletes segments and checkpoints that the newest checkpoint replaces. */
-export function deleteCovered(walDir: string, wal: LogWriter): void {
+function deleteCovered(walDir: string): void {
   const newest = newestCheckpoint(walDir);
   if (newest === null) return;
-  wal.truncate(newest.covers + 1);
+  for (const segment of listSegments(walDir)) {
+    if (segment <= newest.covers) files.unlink(segmentPath(walDir, segment));
+  }
   for (const name of readdirSync(walDir)) {
     if (CHECKPOINT_NAME.test(name) && name !== newest.name) {
       files.remove(path.join(walDir, name));

@@ -5,9 +5,9 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { runInBackground } from "./cut/background.ts";
-import { deleteCovered, logSize, segmentToCover } from "./db-checkpoint.ts";
+import { logSize, segmentToCover } from "./db-checkpoint.ts";
 import type { LogLine, StartedHead } from "./db-replay.ts";
-import { deleteSnapshots, writeSnapshot } from "./db-snapshot.ts";
+import { writeSnapshot } from "./db-snapshot.ts";
 import type { Head } from "./head/head.ts";
 import {
   type MetricMetadataSet,
@@ -115,10 +115,9 @@ export class HeadLog {
     const mint = this.#head.minValidTime;
     const { compression } = this.#options;
     await runInBackground("checkpoint", { walDir, last, keep: kept.words, mint, compression });
-    deleteCovered(walDir, this.#wal);
     if (this.#snapshot !== null && this.#snapshot.segment <= last) {
       this.#snapshot = null;
-      deleteSnapshots(this.#options.dir, null);
+      await runInBackground("deleteSnapshots", { dir: this.#options.dir, keep: null });
     }
     if (this.#snapshot === null) this.#writtenBefore = this.#wal.written - logSize(walDir);
     for (const [ref, segment] of this.#removedRefs) {
@@ -153,7 +152,7 @@ export class HeadLog {
     });
     this.#snapshot = { segment, bytes };
     this.#writtenBefore = before;
-    deleteSnapshots(dir, name);
+    await runInBackground("deleteSnapshots", { dir, keep: name });
     log("info", "snapshot of the head written", { dir, snapshot: name, bytes });
   }
 

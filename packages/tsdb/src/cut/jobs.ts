@@ -1,8 +1,10 @@
 /** What runs beside ingestion, in the storage worker: work on files that would hold up requests. All of it is synchronous. */
 
 import type { TsdbBlockMeta } from "../block/meta.ts";
+import { deleteBlock } from "../block/write-block.ts";
 import { compactBlockDirectories } from "../compact/compact.ts";
-import { type CheckpointInput, writeCheckpoint } from "../db-checkpoint.ts";
+import { type CheckpointInput, replaceByCheckpoint } from "../db-checkpoint.ts";
+import { deleteSnapshots } from "../db-snapshot.ts";
 import { type LogPart, writeLogPart } from "../wlog/log-part.ts";
 import { type CutInput, cutBlock } from "./cut-block.ts";
 
@@ -14,6 +16,9 @@ export type Jobs = {
   };
   checkpoint: { input: CheckpointInput; result: void };
   logPart: { input: LogPart; result: void };
+  // A file of a hundred megabytes takes tens of milliseconds to delete.
+  deleteBlock: { input: { dir: string }; result: void };
+  deleteSnapshots: { input: { dir: string; keep: string | null }; result: void };
 };
 
 export type JobKind = keyof Jobs;
@@ -25,6 +30,8 @@ export const JOBS: {
 } = {
   cut: cutBlock,
   compact: ({ dir, blocks, now }) => compactBlockDirectories(dir, blocks, now),
-  checkpoint: writeCheckpoint,
+  checkpoint: replaceByCheckpoint,
   logPart: writeLogPart,
+  deleteBlock: ({ dir }) => deleteBlock(dir),
+  deleteSnapshots: ({ dir, keep }) => deleteSnapshots(dir, keep),
 };
